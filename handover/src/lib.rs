@@ -1,0 +1,1 @@
+//! What passes between node and service: manifests, parcels, offers, receipts.

@@ -1,0 +1,1 @@
+//! What a dying kernel said: log bytes in, named reports out.

@@ -1,0 +1,1 @@
+//! What a dead kernel's memory holds: dump formats, log, tasks, stacks.

@@ -1,0 +1,1 @@
+//! The lastwords service: ingest, store, REST, dashboard.
