@@ -1,0 +1,167 @@
+//! The parcel: manifest and evidence in one file, the same in the spool and on the wire.
+//!
+//! ```text
+//! offset 0   "LWP1"
+//!        4   coding: 0 identity, 1 zstd (window ≤ 8 MiB)
+//!        5   three zero bytes
+//!        8   manifest length, 4 bytes big-endian
+//!       12   coded length, 8 bytes big-endian
+//!       20   canonical manifest, then the coded evidence bytes; nothing after them
+//! ```
+
+use std::io::Read;
+
+use crate::canonical::Document;
+use crate::digest::{Mismatch, Sha256};
+use crate::manifest::Manifest;
+use crate::{Error, limits};
+
+const MAGIC: &[u8; 4] = b"LWP1";
+
+/// Bytes before the manifest.
+pub const HEAD: usize = 20;
+
+/// The media type of a parcel.
+pub const MEDIA_TYPE: &str = "application/vnd.lastwords.parcel";
+
+/// zstd's own default: on 30 KB logs higher levels win some per cent for several times the time.
+const LEVEL: i32 = 3;
+
+/// How the evidence bytes are coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// As they are.
+    Identity,
+    /// One or more zstd frames (RFC 8878).
+    Zstd,
+}
+
+impl Coding {
+    /// Its word in headers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Coding::Identity => "identity",
+            Coding::Zstd => "zstd",
+        }
+    }
+}
+
+/// The first 20 bytes of a parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// How the evidence bytes are coded.
+    pub coding: Coding,
+    /// Bytes of the manifest.
+    pub manifest: u32,
+    /// Bytes of the coded evidence.
+    pub coded: u64,
+}
+
+impl Head {
+    /// Reads and checks the head.
+    pub fn read(bytes: &[u8]) -> Result<Head, Error> {
+        let (head, _) = bytes.split_first_chunk::<HEAD>().ok_or(Error::Parcel("is shorter than its head"))?;
+        if head[..4] != *MAGIC {
+            return Err(Error::Parcel("does not begin with LWP1"));
+        }
+        let coding = match head[4] {
+            0 => Coding::Identity,
+            1 => Coding::Zstd,
+            other => return Err(Error::Coding(other)),
+        };
+        if head[5..8] != [0; 3] {
+            return Err(Error::Parcel("has set bytes that must be zero"));
+        }
+        let manifest = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
+        if manifest as usize > limits::MANIFEST {
+            let (what, limit) = ("the manifest", limits::MANIFEST as u64);
+            return Err(Error::TooLarge { what, size: manifest.into(), limit });
+        }
+        let (_, coded) = head.split_last_chunk::<8>().expect("20 bytes hold 8");
+        Ok(Head { coding, manifest, coded: u64::from_be_bytes(*coded) })
+    }
+
+    fn write(self) -> [u8; HEAD] {
+        let mut head = [0; HEAD];
+        head[..4].copy_from_slice(MAGIC);
+        head[4] = match self.coding {
+            Coding::Identity => 0,
+            Coding::Zstd => 1,
+        };
+        head[8..12].copy_from_slice(&self.manifest.to_be_bytes());
+        head[12..].copy_from_slice(&self.coded.to_be_bytes());
+        head
+    }
+
+    /// The length of the whole parcel; `None` if it does not fit.
+    pub fn total(self) -> Option<u64> {
+        (HEAD as u64 + u64::from(self.manifest)).checked_add(self.coded)
+    }
+}
+
+/// A parcel in memory, its manifest read and checked, its evidence still coded.
+#[derive(Clone, Debug)]
+pub struct Parcel<'a> {
+    /// How the evidence bytes are coded.
+    pub coding: Coding,
+    /// What it says of itself.
+    pub manifest: Document<Manifest>,
+    /// The coded evidence bytes.
+    pub coded: &'a [u8],
+}
+
+/// Packs evidence with its manifest. `None` for evidence writes a parcel of withheld bytes.
+pub fn encode(manifest: &Document<Manifest>, evidence: Option<&[u8]>) -> Result<Vec<u8>, Error> {
+    let coded = match evidence {
+        Some(bytes) => zstd::encode_all(bytes, LEVEL).map_err(Error::Decode)?,
+        None => Vec::new(),
+    };
+    let coding = if evidence.is_some() { Coding::Zstd } else { Coding::Identity };
+    let manifest = manifest.bytes();
+    let head = Head { coding, manifest: manifest.len() as u32, coded: coded.len() as u64 };
+    Ok([&head.write(), manifest, &coded].concat())
+}
+
+/// Reads the framing and the manifest.
+pub fn open(bytes: &[u8]) -> Result<Parcel<'_>, Error> {
+    let head = Head::read(bytes)?;
+    if head.total() != Some(bytes.len() as u64) {
+        return Err(Error::Parcel("is not as long as its head says"));
+    }
+    let (manifest, coded) = bytes[HEAD..].split_at(head.manifest as usize);
+    Ok(Parcel { coding: head.coding, manifest: Manifest::read(manifest)?, coded })
+}
+
+impl Parcel<'_> {
+    /// Decodes the evidence and checks size and digest against the manifest. Decoding stops at one byte more
+    /// than announced, whatever the body claims.
+    pub fn decode(&self) -> Result<Vec<u8>, Error> {
+        let announced = self.manifest.size;
+        if announced > limits::SMALL_DECODED {
+            let (what, limit) = ("the evidence", limits::SMALL_DECODED);
+            return Err(Error::TooLarge { what, size: announced, limit });
+        }
+        let mut bytes = Vec::new();
+        decoder(self.coding, self.coded)?
+            .take(announced + 1)
+            .read_to_end(&mut bytes)
+            .map_err(Error::Decode)?;
+        if bytes.len() as u64 != announced {
+            return Err(Error::Size { found: bytes.len() as u64, announced });
+        }
+        Mismatch::check("the evidence's SHA-256", &Sha256::of(&bytes), &self.manifest.sha256)?;
+        Ok(bytes)
+    }
+}
+
+/// Decodes evidence bytes as a stream, with a bounded window.
+pub fn decoder<'a>(coding: Coding, coded: impl Read + 'a) -> Result<Box<dyn Read + 'a>, Error> {
+    Ok(match coding {
+        Coding::Identity => Box::new(coded),
+        Coding::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::new(coded).map_err(Error::Decode)?;
+            decoder.window_log_max(limits::ZSTD_WINDOW_LOG).map_err(Error::Decode)?;
+            Box::new(decoder)
+        }
+    })
+}
