@@ -64,6 +64,15 @@ macro_rules! id {
             }
         }
 
+        impl TryFrom<Vec<u8>> for $name {
+            type Error = WrongLength;
+
+            fn try_from(bytes: Vec<u8>) -> Result<$name, WrongLength> {
+                let found = bytes.len();
+                bytes.try_into().map($name).map_err(|_| WrongLength { found, expected: $size })
+            }
+        }
+
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -132,6 +141,14 @@ id!(
 #[error("not {digits} lower-case hexadecimal digits")]
 pub struct NotHex {
     digits: usize,
+}
+
+/// Stored bytes that are not an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found} bytes where an id of {expected} is expected")]
+pub struct WrongLength {
+    found: usize,
+    expected: usize,
 }
 
 /// Two values that must be equal and are not.

@@ -9,10 +9,10 @@
 //!       20   canonical manifest, then the coded evidence bytes; nothing after them
 //! ```
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use crate::canonical::Document;
-use crate::digest::{Mismatch, Sha256};
+use crate::digest::{Hasher, Mismatch};
 use crate::manifest::Manifest;
 use crate::{Error, limits};
 
@@ -26,6 +26,9 @@ pub const MEDIA_TYPE: &str = "application/vnd.lastwords.parcel";
 
 /// zstd's own default: on 30 KB logs higher levels win some per cent for several times the time.
 const LEVEL: i32 = 3;
+
+/// Decoded bytes handled at a time.
+const BUFFER: usize = 64 * 1024;
 
 /// How the evidence bytes are coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,8 +136,7 @@ pub fn open(bytes: &[u8]) -> Result<Parcel<'_>, Error> {
 }
 
 impl Parcel<'_> {
-    /// Decodes the evidence and checks size and digest against the manifest. Decoding stops at one byte more
-    /// than announced, whatever the body claims.
+    /// Decodes the evidence into memory and checks it; for small evidence.
     pub fn decode(&self) -> Result<Vec<u8>, Error> {
         let announced = self.manifest.size;
         if announced > limits::SMALL_DECODED {
@@ -142,16 +144,36 @@ impl Parcel<'_> {
             return Err(Error::TooLarge { what, size: announced, limit });
         }
         let mut bytes = Vec::new();
-        decoder(self.coding, self.coded)?
-            .take(announced + 1)
-            .read_to_end(&mut bytes)
-            .map_err(Error::Decode)?;
-        if bytes.len() as u64 != announced {
-            return Err(Error::Size { found: bytes.len() as u64, announced });
-        }
-        Mismatch::check("the evidence's SHA-256", &Sha256::of(&bytes), &self.manifest.sha256)?;
+        decode_to(&mut bytes, self.coding, self.coded, &self.manifest)?;
         Ok(bytes)
     }
+}
+
+/// Decodes coded evidence into `sink` and checks size and digest against the manifest. Decoding stops at one
+/// byte more than announced, whatever the body claims; memory is bounded by the window.
+pub fn decode_to(
+    sink: &mut impl Write,
+    coding: Coding,
+    coded: impl Read,
+    manifest: &Manifest,
+) -> Result<(), Error> {
+    let announced = manifest.size;
+    let mut decoded = decoder(coding, coded)?.take(announced.saturating_add(1));
+    let mut hasher = Hasher::default();
+    let (mut found, mut buffer) = (0, vec![0; BUFFER]);
+    loop {
+        let count = decoded.read(&mut buffer).map_err(Error::Decode)?;
+        if count == 0 {
+            break;
+        }
+        found += count as u64;
+        hasher.update(&buffer[..count]);
+        sink.write_all(&buffer[..count]).map_err(Error::Decode)?;
+    }
+    if found != announced {
+        return Err(Error::Size { found, announced });
+    }
+    Mismatch::check("the evidence's SHA-256", &hasher.finish(), &manifest.sha256)
 }
 
 /// Decodes evidence bytes as a stream, with a bounded window.
