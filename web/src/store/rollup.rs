@@ -1,0 +1,240 @@
+//! Exact counts, raised in the transaction that inserts a crash and only for a row that was really inserted.
+
+use serde::Serialize;
+use sqlx::{FromRow, SqliteConnection, SqliteExecutor};
+
+use super::Result;
+
+/// Microseconds of a day.
+pub const DAY_US: i64 = 86_400_000_000;
+
+/// The UTC day of a time, in days since 1970.
+pub fn day(at_us: i64) -> i64 {
+    at_us.div_euclid(DAY_US)
+}
+
+/// A crash of class field that was inserted.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    /// Its signature.
+    pub signature: i64,
+    /// Its node.
+    pub node: i64,
+    /// Its kernel.
+    pub release: i64,
+    /// Its stack.
+    pub variant: i64,
+    /// When.
+    pub at_us: i64,
+    /// It killed the machine.
+    pub fatal: bool,
+}
+
+/// Counts it everywhere.
+pub async fn count(db: &mut SqliteConnection, crash: &Counted) -> Result<()> {
+    let Counted { signature, node, release, variant, at_us, fatal } = *crash;
+    let seen_on_any: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sighting WHERE signature_id = $1 AND node_id = $2)")
+            .bind(signature)
+            .bind(node)
+            .fetch_one(&mut *db)
+            .await?;
+    let sightings: i64 = sqlx::query_scalar(
+        "INSERT INTO sighting (signature_id, node_id, release_id, crashes, first_us, last_us)
+         VALUES ($1, $2, $3, 1, $4, $4)
+         ON CONFLICT (signature_id, node_id, release_id) DO UPDATE SET
+           crashes = crashes + 1, first_us = min(first_us, $4), last_us = max(last_us, $4)
+         RETURNING crashes",
+    )
+    .bind(signature)
+    .bind(node)
+    .bind(release)
+    .bind(at_us)
+    .fetch_one(&mut *db)
+    .await?;
+    sqlx::query(
+        "INSERT INTO signature_release (signature_id, release_id, crashes, fatal, nodes, first_us, last_us)
+         VALUES ($1, $2, 1, $3, $4, $5, $5)
+         ON CONFLICT (signature_id, release_id) DO UPDATE SET
+           crashes = crashes + 1, fatal = fatal + $3, nodes = nodes + $4,
+           first_us = min(first_us, $5), last_us = max(last_us, $5)",
+    )
+    .bind(signature)
+    .bind(release)
+    .bind(fatal)
+    .bind(sightings == 1)
+    .bind(at_us)
+    .execute(&mut *db)
+    .await?;
+    sqlx::query(
+        "INSERT INTO signature_day (signature_id, day, release_id, crashes, fatal) VALUES ($1, $2, $3, 1, $4)
+         ON CONFLICT (signature_id, day, release_id) DO UPDATE SET crashes = crashes + 1, fatal = fatal + $4",
+    )
+    .bind(signature)
+    .bind(day(at_us))
+    .bind(release)
+    .bind(fatal)
+    .execute(&mut *db)
+    .await?;
+    sqlx::query(
+        "INSERT INTO release_day (day, release_id, crashes, fatal) VALUES ($1, $2, 1, $3)
+         ON CONFLICT (day, release_id) DO UPDATE SET crashes = crashes + 1, fatal = fatal + $3",
+    )
+    .bind(day(at_us))
+    .bind(release)
+    .bind(fatal)
+    .execute(&mut *db)
+    .await?;
+    sqlx::query(
+        "INSERT INTO signature_variant (signature_id, variant_id, crashes, first_us, last_us)
+         VALUES ($1, $2, 1, $3, $3)
+         ON CONFLICT (signature_id, variant_id) DO UPDATE SET
+           crashes = crashes + 1, first_us = min(first_us, $3), last_us = max(last_us, $3)",
+    )
+    .bind(signature)
+    .bind(variant)
+    .bind(at_us)
+    .execute(&mut *db)
+    .await?;
+    sqlx::query(
+        "UPDATE signature SET
+           class = 0,
+           crashes = crashes + 1,
+           nodes = nodes + $2,
+           fatal = max(fatal, $3),
+           first_release_id = CASE WHEN first_release_id IS NULL OR $4 < first_us THEN $5 ELSE first_release_id END,
+           last_release_id = CASE WHEN last_release_id IS NULL OR $4 >= last_us THEN $5 ELSE last_release_id END,
+           first_us = min(first_us, $4),
+           last_us = max(last_us, $4)
+         WHERE id = $1",
+    )
+    .bind(signature)
+    .bind(!seen_on_any)
+    .bind(fatal)
+    .bind(at_us)
+    .bind(release)
+    .execute(&mut *db)
+    .await?;
+    sqlx::query("UPDATE node SET crashes = crashes + 1 WHERE id = $1").bind(node).execute(&mut *db).await?;
+    Ok(())
+}
+
+/// A signature on one kernel release.
+#[derive(Clone, Debug, FromRow, Serialize)]
+pub struct OnRelease {
+    /// Kernel release.
+    pub kernel: String,
+    /// Crashes on it.
+    pub crashes: i64,
+    /// Those that killed the machine.
+    pub fatal: i64,
+    /// Distinct nodes.
+    pub nodes: i64,
+    /// First of them, µs since 1970 UTC.
+    pub first_us: i64,
+    /// Newest of them.
+    pub last_us: i64,
+}
+
+/// A signature by kernel release, newest crash first.
+pub async fn by_release(db: impl SqliteExecutor<'_>, signature: i64) -> Result<Vec<OnRelease>> {
+    sqlx::query_as(
+        "SELECT r.kernel, x.crashes, x.fatal, x.nodes, x.first_us, x.last_us
+           FROM signature_release x JOIN release r ON r.id = x.release_id
+          WHERE x.signature_id = $1 ORDER BY x.last_us DESC",
+    )
+    .bind(signature)
+    .fetch_all(db)
+    .await
+}
+
+/// Crashes of one day on one kernel release.
+#[derive(Clone, Debug, FromRow, Serialize)]
+pub struct OnDay {
+    /// Days since 1970 UTC.
+    pub day: i64,
+    /// Kernel release.
+    pub kernel: String,
+    /// Crashes.
+    pub crashes: i64,
+    /// Those that killed the machine.
+    pub fatal: i64,
+}
+
+/// A signature by day and release, from `from_day` on, oldest first.
+pub async fn days_of_signature(
+    db: impl SqliteExecutor<'_>,
+    signature: i64,
+    from_day: i64,
+) -> Result<Vec<OnDay>> {
+    sqlx::query_as(
+        "SELECT x.day, r.kernel, x.crashes, x.fatal FROM signature_day x JOIN release r ON r.id = x.release_id
+          WHERE x.signature_id = $1 AND x.day >= $2 ORDER BY x.day, r.kernel",
+    )
+    .bind(signature)
+    .bind(from_day)
+    .fetch_all(db)
+    .await
+}
+
+/// All crashes by day and release, from `from_day` on, oldest first.
+pub async fn days(db: impl SqliteExecutor<'_>, from_day: i64) -> Result<Vec<OnDay>> {
+    sqlx::query_as(
+        "SELECT x.day, r.kernel, x.crashes, x.fatal FROM release_day x JOIN release r ON r.id = x.release_id
+          WHERE x.day >= $1 ORDER BY x.day, r.kernel",
+    )
+    .bind(from_day)
+    .fetch_all(db)
+    .await
+}
+
+/// A stack of a signature.
+#[derive(Clone, Debug, FromRow, Serialize)]
+pub struct OfVariant {
+    /// Row id, for `variant::frames`.
+    #[serde(skip)]
+    pub variant_row: i64,
+    /// Crashes with this stack.
+    pub crashes: i64,
+    /// First of them.
+    pub first_us: i64,
+    /// Newest of them.
+    pub last_us: i64,
+}
+
+/// The stacks of a signature, most crashes first.
+pub async fn variants(db: impl SqliteExecutor<'_>, signature: i64, limit: u32) -> Result<Vec<OfVariant>> {
+    sqlx::query_as(
+        "SELECT variant_id AS variant_row, crashes, first_us, last_us FROM signature_variant
+          WHERE signature_id = $1 ORDER BY crashes DESC, variant_id LIMIT $2",
+    )
+    .bind(signature)
+    .bind(limit)
+    .fetch_all(db)
+    .await
+}
+
+/// A count that differs from the rows it was made of.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Difference {
+    /// Signature row.
+    pub signature: i64,
+    /// What the roll-up says.
+    pub counted: i64,
+    /// What the rows say.
+    pub rows: i64,
+}
+
+/// Holds the roll-ups against the rows of `crash`; empty when they agree.
+pub async fn differences(db: impl SqliteExecutor<'_>) -> Result<Vec<Difference>> {
+    sqlx::query_as(
+        "SELECT s.id AS signature, s.crashes AS counted,
+                (SELECT count(*) FROM crash c WHERE c.signature_id = s.id AND c.class = 0) AS \"rows\"
+           FROM signature s
+          WHERE s.class = 0 AND (s.crashes <> \"rows\"
+             OR s.crashes <> (SELECT coalesce(sum(d.crashes), 0) FROM signature_day d WHERE d.signature_id = s.id)
+             OR s.nodes <> (SELECT count(DISTINCT x.node_id) FROM sighting x WHERE x.signature_id = s.id))",
+    )
+    .fetch_all(db)
+    .await
+}
