@@ -1,1 +1,44 @@
-//! What a dying kernel said: log bytes in, named reports out.
+//! What a dying kernel said: log bytes in, named reports out. No I/O, no clock.
+//!
+//! A **log** is the text of one crash, joined from its pieces. A **report** is one crash, warning or hang in it. Its
+//! **title** is the signature; **alts** are further names under which the same bug may come; the **frame** is the
+//! function in the title. **Corrupted** says that the text was damaged. The **cause** is the report that killed the
+//! machine. **Notes** tell of damage and doubt; reading never fails.
+//!
+//! The way through the crate: [`pstore`] puts records together, `line` takes prefixes off, `header` finds where
+//! reports start, `body` collects the text of one, `format` and `recipe` name it by the rules in `rules/`, and `trace`,
+//! `registers`, `facts` read the rest.
+
+mod code;
+mod corrupted;
+mod kernel;
+mod kind;
+mod line;
+mod log;
+mod modules;
+mod note;
+mod profile;
+pub mod pstore;
+mod read;
+mod registers;
+mod report;
+mod taint;
+mod trace;
+
+pub use code::Code;
+pub use corrupted::Corrupted;
+pub use kernel::{Arch, BuildId, BuildIdError, Kernel};
+pub use kind::{CrashType, Severity};
+pub use log::{KernelTime, Line, Log};
+pub use modules::Module;
+pub use note::Note;
+pub use profile::Profile;
+pub use read::{Parsed, Piece, parse, parse_with, read, read_with};
+pub use registers::Register;
+pub use report::{Function, Report};
+pub use taint::Taint;
+pub use trace::{Bpf, Context, Frame, KernelLine, Trace};
+
+/// Counts up with every change of the rules that can change a title. It is stored with each signature, so that a
+/// service knows which crashes to name again.
+pub const RULES_VERSION: u32 = 1;

@@ -1,0 +1,183 @@
+//! One log line: level, time since boot, and who printed it.
+//!
+//! The form is `** N printk messages dropped ** host login: <6>[   12.345678][ T1234] message`; all but the time
+//! stamp and the blank at the end may be missing.
+
+use crate::log::{KernelTime, LINE_MAX};
+use crate::profile::Profile;
+
+/// Who printed a line. Two callers are the same when they were written the same, padding included; the number of
+/// blanks is therefore part of it (`[ T12]` and `[  T12]` differ).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Caller {
+    /// No time stamp, so not known to be a kernel line at all.
+    None,
+    /// A time stamp alone.
+    Console,
+    /// CONFIG_PRINTK_CALLER: a task.
+    Task { id: u32, width: u8 },
+    /// CONFIG_PRINTK_CALLER: a CPU (an interrupt was running).
+    Cpu { id: u32, width: u8 },
+}
+
+impl Caller {
+    /// `T1234`, `C1`, or nothing.
+    pub(crate) fn id(self) -> Option<String> {
+        match self {
+            Caller::None | Caller::Console => None,
+            Caller::Task { id, .. } => Some(format!("T{id}")),
+            Caller::Cpu { id, .. } => Some(format!("C{id}")),
+        }
+    }
+
+    /// Was it sorted out by the kernel, so that lines of others are none of this report?
+    pub(crate) fn is_exact(self) -> bool {
+        matches!(self, Caller::Task { .. } | Caller::Cpu { .. })
+    }
+}
+
+/// What stands before the message of a line.
+pub(crate) struct Prefix {
+    pub(crate) level: Option<u8>,
+    pub(crate) time: Option<KernelTime>,
+    pub(crate) caller: Caller,
+    /// Bytes before the message.
+    pub(crate) length: usize,
+}
+
+impl Prefix {
+    const NONE: Prefix = Prefix { level: None, time: None, caller: Caller::None, length: 0 };
+
+    /// Reads the prefix of `line`. `previous` is the caller of the line before.
+    pub(crate) fn read(line: &[u8], _profile: Profile, _previous: &mut Caller) -> Prefix {
+        let line = &line[..line.len().min(LINE_MAX)];
+        Prefix::console(line).unwrap_or(Prefix::NONE)
+    }
+
+    /// The console's own form.
+    fn console(line: &[u8]) -> Option<Prefix> {
+        let direct = Stamp::read(line, 0);
+        // A line that begins otherwise may have a drop notice or a login prompt glued before the stamp.
+        let stamp = match direct {
+            Some(stamp) => stamp,
+            None => Stamp::read(line, dropped(line)).or_else(|| Stamp::read(line, login(line)?))?,
+        };
+        // The message is what stands behind the *first* `] `.
+        let length = memchr::memmem::find(line, b"] ")? + 2;
+        Some(Prefix { level: stamp.level, time: Some(stamp.time), caller: stamp.caller, length })
+    }
+}
+
+/// `** 17 printk messages dropped ** `: its length, or 0.
+fn dropped(line: &[u8]) -> usize {
+    let Some(rest) = line.strip_prefix(b"** ") else { return 0 };
+    let digits = digits(rest);
+    if digits == 0 || !rest[digits..].starts_with(b" printk messages dropped ** ") {
+        return 0;
+    }
+    3 + digits + b" printk messages dropped ** ".len()
+}
+
+/// The end of a login prompt that has a stamp right behind it.
+fn login(line: &[u8]) -> Option<usize> {
+    const PROMPT: &[u8] = b" login: ";
+    memchr::memmem::rfind_iter(line, PROMPT)
+        .map(|at| at + PROMPT.len())
+        .find(|end| Stamp::read(line, *end).is_some())
+}
+
+/// `<6>[   12.345678][ T1234] `
+struct Stamp {
+    level: Option<u8>,
+    time: KernelTime,
+    caller: Caller,
+}
+
+impl Stamp {
+    fn read(line: &[u8], start: usize) -> Option<Stamp> {
+        let mut rest = line.get(start..)?;
+        let mut level = None;
+        if let Some(inner) = rest.strip_prefix(b"<") {
+            let length = digits(inner);
+            level = Some((number(&inner[..length]) & 7) as u8);
+            rest = inner[length..].strip_prefix(b">").filter(|_| length > 0)?;
+        }
+        rest = skip_blanks(rest.strip_prefix(b"[")?);
+        let whole = digits(rest);
+        let seconds = number(&rest[..whole]);
+        rest = rest[whole..].strip_prefix(b".").filter(|_| whole > 0)?;
+        let fraction = digits(rest);
+        let micros = micros(&rest[..fraction]);
+        rest = rest[fraction..].strip_prefix(b"]").filter(|_| fraction > 0)?;
+        let time = KernelTime(seconds.saturating_mul(1_000_000).saturating_add(micros));
+        if rest.starts_with(b" ") {
+            return Some(Stamp { level, time, caller: Caller::Console });
+        }
+        let inner = rest.strip_prefix(b"[")?;
+        let blank = inner.len() - skip_blanks(inner).len();
+        let (kind, id) = inner[blank..].split_first()?;
+        let length = digits(id);
+        if length == 0 || !id[length..].starts_with(b"] ") {
+            return None;
+        }
+        let (id, width) = (number(&id[..length]) as u32, (blank + length).min(255) as u8);
+        let caller = match kind {
+            b'T' => Caller::Task { id, width },
+            b'C' => Caller::Cpu { id, width },
+            _ => return None,
+        };
+        Some(Stamp { level, time, caller })
+    }
+}
+
+fn digits(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
+fn skip_blanks(text: &[u8]) -> &[u8] {
+    &text[text.iter().take_while(|byte| **byte == b' ').count()..]
+}
+
+fn number(digits: &[u8]) -> u64 {
+    digits.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+}
+
+/// The digits behind the point, as microseconds.
+fn micros(digits: &[u8]) -> u64 {
+    let mut out = [b'0'; 6];
+    let length = digits.len().min(6);
+    out[..length].copy_from_slice(&digits[..length]);
+    number(&out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: Option<(Option<u8>, u64, Caller, &str)>) {
+        let prefix = Prefix::read(line.as_bytes(), Profile::Scoring, &mut Caller::None);
+        let found = prefix.time.map(|time| (prefix.level, time.0, prefix.caller, &line[prefix.length..]));
+        assert_eq!(found, expected, "{line}");
+    }
+
+    #[test]
+    fn a_prefix_is_level_time_and_caller() {
+        check("[   12.345678] text", Some((None, 12_345_678, Caller::Console, "text")));
+        check("<6>[    0.000000] text", Some((Some(6), 0, Caller::Console, "text")));
+        check("<14>[    0.5] text", Some((Some(6), 500_000, Caller::Console, "text")));
+        check("[1.000001][ T12] a] b", Some((None, 1_000_001, Caller::Task { id: 12, width: 3 }, "a] b")));
+        check("[1.000001][    C1] x", Some((None, 1_000_001, Caller::Cpu { id: 1, width: 5 }, "x")));
+        check("** 17 printk messages dropped ** [ 3.0] x", Some((None, 3_000_000, Caller::Console, "x")));
+        check("Debian login: [ 3.0] x", Some((None, 3_000_000, Caller::Console, "x")));
+    }
+
+    #[test]
+    fn a_line_without_a_time_stamp_has_no_prefix() {
+        for line in
+            ["", "text", "<6>text", "[12.3]text", "[Sun Nov 22] text", "login: [x] y", "[ 1.2][ X3] y"]
+        {
+            check(line, None);
+        }
+    }
+}
