@@ -1,0 +1,149 @@
+//! Dump containers: physical memory, page by page, whatever the file format.
+//!
+//! The magic at the start decides, never the file's name. Each container answers for single pages; a page that is
+//! not there says why ([`Lack`]), and everything above goes on without it.
+
+mod decompress;
+mod elf;
+mod flattened;
+mod image;
+mod kdump;
+mod lzo;
+mod notes;
+mod packed;
+mod physical;
+mod split;
+
+pub(crate) use elf::write as write_elf;
+pub(crate) use image::Image;
+pub(crate) use notes::{ElfNote, elf_note, parse as parse_notes};
+pub(crate) use physical::Physical;
+
+use crate::error::Error;
+use report::Note;
+use serde::Serialize;
+use std::fs::File;
+use std::path::Path;
+
+/// Why a page of memory cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lack {
+    /// The container has no memory at this physical address.
+    #[error("no memory there")]
+    Hole,
+    /// The memory exists, and the dump left it out (makedumpfile's `-d`, or lost by a full disk).
+    #[error("left out of the dump")]
+    Excluded,
+    /// The page lies beyond the end of the file.
+    #[error("beyond the end of the cut file")]
+    Truncated,
+    /// The page's descriptor or its compressed data is damaged.
+    #[error("the page is damaged")]
+    Corrupt,
+    /// No page table maps the virtual address.
+    #[error("not mapped")]
+    Unmapped,
+}
+
+/// What kind of file the dump is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// ELF core: `/proc/vmcore`, `makedumpfile -E`, QEMU's `dump-guest-memory`.
+    Elf,
+    /// makedumpfile's compressed format (`KDUMP   `), also QEMU's `-z`, `-l`, `-s`.
+    Kdump,
+}
+
+/// The processor the dumped kernel ran on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Machine {
+    /// AMD64, EM64T.
+    #[serde(rename = "x86_64")]
+    X86_64,
+    /// arm64, little-endian.
+    Aarch64,
+}
+
+/// Physical memory, page by page.
+pub(crate) trait Container: Send {
+    /// Bytes in a page: a power of two, 4096..=65536.
+    fn page_size(&self) -> usize;
+    /// Fills `page` (of [`Self::page_size`] bytes) with the page of that number.
+    fn read_page(&self, frame: u64, page: &mut [u8]) -> Result<(), Lack>;
+    /// The first page number behind all memory.
+    fn end(&self) -> u64;
+}
+
+/// A container with what its headers say.
+pub(crate) struct Opened {
+    pub container: Box<dyn Container>,
+    pub format: Format,
+    /// Was the container in the flattened stream format?
+    pub flattened: bool,
+    pub machine: Option<Machine>,
+    pub vmcoreinfo: Option<Vec<u8>>,
+    pub elf_notes: Vec<ElfNote>,
+    /// From a KDUMP sub header, or from the segment that maps the kernel's text.
+    pub phys_base: Option<u64>,
+    /// The range of pages that one file of a split set holds.
+    pub split: Option<std::ops::Range<u64>>,
+    pub notes: Vec<Note>,
+}
+
+/// Opens the dump at `path`, unpacking it to an unnamed temporary file when it is compressed as a whole.
+pub(crate) fn open(path: &Path) -> Result<Opened, Error> {
+    let read = |source| Error::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(read)?;
+    let image = Image::map(&file).map_err(read)?;
+    match packed::unpack(&image, packed::MAX_UNPACKED).map_err(|cause| match cause {
+        packed::Failure::Io(source) => read(source),
+        packed::Failure::TooLarge(limit) => Error::TooLarge(limit),
+    })? {
+        Some(unpacked) => from_image(Image::map(&unpacked).map_err(read)?),
+        None => from_image(image),
+    }
+}
+
+/// Opens several files of one dump written with `makedumpfile --split`.
+pub(crate) fn open_set(paths: &[&Path]) -> Result<Opened, Error> {
+    split::join(paths.iter().map(|path| open(path)).collect::<Result<_, _>>()?)
+}
+
+/// Finds the container by its magic.
+pub(crate) fn from_image(image: Image) -> Result<Opened, Error> {
+    let mut magic = [0_u8; 16];
+    let have = image.read(0, &mut magic);
+    if &magic == flattened::MAGIC {
+        let (inner, notes) = flattened::Flattened::index(image);
+        // A flattened stream inside another would be a bomb, not a dump.
+        let mut opened = from_plain(Image::Flat(inner))?;
+        opened.flattened = true;
+        opened.notes.splice(0..0, notes);
+        return Ok(opened);
+    }
+    if have == 0 {
+        return Err(Error::Unknown(Vec::new()));
+    }
+    from_plain(image)
+}
+
+fn from_plain(image: Image) -> Result<Opened, Error> {
+    let mut magic = [0_u8; 8];
+    let have = image.read(0, &mut magic);
+    match &magic {
+        [0x7f, b'E', b'L', b'F', ..] => elf::open(image),
+        b"KDUMP   " => kdump::open(image),
+        b"DISKDUMP" => Err(Error::Unsupported("diskdump")),
+        b"sadump\0\0" => Err(Error::Unsupported("Fujitsu sadump")),
+        b"PAGEDU64" => Err(Error::Unsupported("Windows crash dump")),
+        b"XenDump\0" => Err(Error::Unsupported("Xen dump")),
+        [0xd0 | 0xd2 | 0xd3, 0xbe, 0xd0 | 0xd2 | 0xd3, 0xbe, ..]
+        | [0xd1 | 0xd2, 0xba, 0xd1 | 0xd2, 0xba, ..] => Err(Error::Unsupported("VMware snapshot")),
+        [b'B', b'Z', b'h', ..] => Err(Error::Unsupported("bzip2")),
+        [0x04, 0x22, 0x4d, 0x18, ..] => Err(Error::Unsupported("lz4")),
+        _ => Err(Error::Unknown(magic[..have].to_vec())),
+    }
+}

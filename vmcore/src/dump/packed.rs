@@ -1,0 +1,53 @@
+//! A dump that is compressed as a whole (`.zst`, `.gz`, `.xz`): unpacked into a temporary file without a name.
+
+use super::image::Image;
+use std::fs::File;
+use std::io::{self, Read};
+
+/// A full dump of a large machine; more than this on a node's temporary file system is a bomb.
+pub(super) const MAX_UNPACKED: u64 = 64 << 30;
+
+/// Why unpacking stopped.
+pub(super) enum Failure {
+    Io(io::Error),
+    TooLarge(u64),
+}
+
+/// The unpacked file; none when the image is not packed. What comes before damage in the packed stream is kept.
+pub(super) fn unpack(image: &Image, limit: u64) -> Result<Option<File>, Failure> {
+    let Some(bytes) = image.as_slice() else { return Ok(None) };
+    let mut stream: Box<dyn Read + '_> = match bytes {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            Box::new(zstd::stream::read::Decoder::with_buffer(bytes).map_err(Failure::Io)?)
+        }
+        [0x1f, 0x8b, 8, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(lzma_rust2::XzReader::new(bytes, true)),
+        _ => return Ok(None),
+    };
+    let mut file = unnamed().map_err(Failure::Io)?;
+    let mut chunk = vec![0; 128 << 10];
+    let mut written = 0_u64;
+    loop {
+        let length = match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // A packed dump that was cut is worth what it holds up to there.
+            Err(_) if written > 0 => break,
+            Err(error) => return Err(Failure::Io(error)),
+        };
+        written += length as u64;
+        if written > limit {
+            return Err(Failure::TooLarge(limit));
+        }
+        io::Write::write_all(&mut file, &chunk[..length]).map_err(Failure::Io)?;
+    }
+    Ok(Some(file))
+}
+
+fn unnamed() -> io::Result<File> {
+    use nix::fcntl::{OFlag, open};
+    use nix::sys::stat::Mode;
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_EXCL;
+    Ok(File::from(open(&std::env::temp_dir(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
+}
