@@ -1,1 +1,25 @@
 //! The node agent: finds crash evidence, keeps it, hands it over, forgets it.
+//!
+//! The way of one crash: a [`source`] finds its records, [`gather`] reads and describes them, the [`spool`] makes
+//! them durable, [`deliver`] hands them over and verifies the receipt, [`custody`] erases what a receipt covers.
+//! [`agent`] is these five steps as one run.
+//!
+//! Nothing leaves the node's custody without a signed receipt that names it, and a run may be stopped at any
+//! system call: the next one goes on.
+
+pub mod agent;
+pub mod clock;
+pub mod custody;
+pub mod deliver;
+pub mod disk;
+mod error;
+pub mod exit;
+pub mod gather;
+pub mod host;
+pub mod http;
+pub mod receipts;
+pub mod source;
+pub mod spool;
+pub mod trust;
+
+pub use error::Error;

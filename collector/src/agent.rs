@@ -1,0 +1,344 @@
+//! One run of the agent: look, gather, keep, hand over, forget.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use handover::key::PublicKey;
+use handover::manifest::{Class, Kind};
+use handover::receipt::Receipt;
+use handover::{EvidenceId, NodeId};
+use serde::Serialize;
+
+use crate::clock::Clock;
+use crate::custody::{self, Erasure, Origin, State};
+use crate::deliver::{self, Outcome, Way};
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::gather::{self, Circumstances};
+use crate::host::{Host, Root};
+use crate::http::{Client, Settings};
+use crate::source::{Find, Scan, pstore};
+use crate::spool::{SentCap, Spool};
+use crate::trust::Trust;
+
+/// What a run is to do.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Below which `/proc`, `/sys` and `/etc` lie.
+    pub root: PathBuf,
+    /// Folders of pstore records. One that is not there is an error if it was named by hand.
+    pub pstore: Vec<PathBuf>,
+    /// The spool, made if it is not there.
+    pub spool: PathBuf,
+    /// Replicas of one service; with none, evidence is only kept.
+    pub servers: Vec<String>,
+    /// The file that holds the token.
+    pub token_file: Option<PathBuf>,
+    /// A file of certificates (PEM) to trust instead of the public roots.
+    pub ca_file: Option<PathBuf>,
+    /// The service's public key in hex; without it the first one met is pinned.
+    pub pin: Option<String>,
+    /// Allows plain HTTP to other machines.
+    pub insecure: bool,
+    /// Erases records once a verified receipt says that the service has them.
+    pub forget: bool,
+    /// How long to go on trying when the service is away; with zero, it is asked once.
+    pub deadline: Duration,
+    /// Separates the nodes of one owner from those of another.
+    pub site: String,
+    /// Tells the host name.
+    pub tell_host_name: bool,
+    /// Labels for the node.
+    pub labels: BTreeMap<String, String>,
+    /// Offers again what the service did not take before.
+    pub retry_held: bool,
+}
+
+impl Config {
+    /// The default settings, with a spool.
+    pub fn new(spool: impl Into<PathBuf>) -> Config {
+        Config {
+            root: PathBuf::from("/"),
+            pstore: Vec::new(),
+            spool: spool.into(),
+            servers: Vec::new(),
+            token_file: None,
+            ca_file: None,
+            pin: None,
+            insecure: false,
+            forget: false,
+            deadline: Duration::from_secs(60),
+            site: String::new(),
+            tell_host_name: false,
+            labels: BTreeMap::new(),
+            retry_held: false,
+        }
+    }
+}
+
+/// What the agent stands on: the disk, the clocks and randomness, as arguments.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// The file system of sources and spool.
+    pub disk: &'a dyn Disk,
+    /// The clocks.
+    pub clock: &'a dyn Clock,
+    /// Fills a buffer with random bytes.
+    pub random: &'a dyn Fn(&mut [u8]) -> io::Result<()>,
+}
+
+/// What a run did.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// The node it ran on.
+    pub node: NodeId,
+    /// Every crash that was found, in the order in which they were.
+    pub found: Vec<Seen>,
+    /// Receipts that came in this run, each verified and durable.
+    pub receipts: Vec<Receipt>,
+    /// Evidence that the service did not take, with the reason. It stays in the spool.
+    pub held: Vec<(EvidenceId, String)>,
+    /// Parcels that still wait.
+    pub waiting: usize,
+    /// Records that were erased.
+    pub erased: usize,
+    /// What went wrong, one line each.
+    pub troubles: Vec<String>,
+    /// How the process is to end.
+    pub exit: Exit,
+}
+
+/// One piece of evidence that was found.
+#[derive(Debug, Serialize)]
+pub struct Seen {
+    /// Its id.
+    pub evidence: EvidenceId,
+    /// What it is.
+    pub kind: Kind,
+    /// The folder in which its records lie.
+    pub folder: PathBuf,
+    /// Names of its records, in reading order.
+    pub records: Vec<String>,
+    /// Whether it was spooled by this run; otherwise the spool knew it.
+    pub new: bool,
+    /// Where it stands at the end of the run.
+    pub state: State,
+    #[serde(skip)]
+    origins: Vec<Origin>,
+    #[serde(skip)]
+    erasable: bool,
+}
+
+/// One run on the running system.
+pub fn collect(config: &Config) -> Result<Summary, Error> {
+    let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(io::Error::from);
+    let ground = Ground { disk: &crate::disk::System, clock: &crate::clock::System, random: &random };
+    collect_on(config, &ground)
+}
+
+/// One run: looks through the sources, keeps what is new, hands over what waits, and erases what was handed over
+/// if that is wanted. An error is one that left nothing to do; everything else is in the summary.
+pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error> {
+    let mut spool = Spool::open(ground.disk, &config.spool, ground.random)?;
+    let host =
+        Host::look(&Root::new(&config.root), &config.site, &spool.incarnation(), config.tell_host_name);
+    let mut summary = Summary {
+        node: host.node,
+        found: Vec::new(),
+        receipts: Vec::new(),
+        held: Vec::new(),
+        waiting: 0,
+        erased: 0,
+        troubles: Vec::new(),
+        exit: Exit::Done,
+    };
+
+    for find in look(config, ground.disk, &mut summary) {
+        keep(&find, config, ground, &host, &mut spool, &mut summary);
+    }
+    if config.retry_held {
+        for id in spool.held()? {
+            spool.release(&id)?;
+        }
+    }
+    if !config.servers.is_empty() {
+        let Outcome { receipts, held, troubles, exit } = hand_over(config, ground, &host, &mut spool)?;
+        summary.receipts = receipts;
+        summary.held = held;
+        summary.troubles.extend(troubles);
+        summary.exit = summary.exit.and(exit);
+    }
+    if config.forget {
+        forget(&host, &mut spool, &mut summary)?;
+    }
+    spool.mark_what_is_gone()?;
+    spool.trim_sent(SentCap::default(), ground.clock.wall_us())?;
+
+    for seen in &mut summary.found {
+        seen.state = spool.state(&seen.evidence);
+    }
+    summary.waiting = spool.ready_count()?;
+    Ok(summary)
+}
+
+fn look(config: &Config, disk: &dyn Disk, summary: &mut Summary) -> Vec<Find> {
+    let mut finds = Vec::new();
+    for folder in &config.pstore {
+        match pstore::scan(disk, folder, true) {
+            Ok(Scan { finds: more, troubles }) => {
+                finds.extend(more);
+                summary.troubles.extend(troubles);
+            }
+            Err(error) => summary.io(format!("reading the pstore at {}: {error}", folder.display())),
+        }
+    }
+    finds
+}
+
+/// Makes the records of a crash durable in the spool. A failure concerns these records; the others go on.
+fn keep(
+    find: &Find,
+    config: &Config,
+    ground: &Ground<'_>,
+    host: &Host,
+    spool: &mut Spool<'_>,
+    summary: &mut Summary,
+) {
+    for gathered in gather::read(ground.disk, find) {
+        let origins = gathered.origins();
+        let records: Vec<String> = gathered.names().into_iter().map(str::to_owned).collect();
+        let folder = origins.first().and_then(|o| o.path.parent()).map(Path::to_owned).unwrap_or_default();
+        for origin in origins.iter().filter(|origin| !origin.whole) {
+            summary.io(format!("{} could not be read in full", origin.path.display()));
+        }
+        let known = spool.covering(&origins);
+        let kept = match known {
+            Some(id) => Ok(id),
+            None => {
+                let circumstances = Circumstances {
+                    host,
+                    incarnation: spool.incarnation(),
+                    labels: &config.labels,
+                    now_us: ground.clock.wall_us(),
+                    boottime_us: i64::try_from(ground.clock.since_boot().as_micros()).unwrap_or(i64::MAX),
+                    class: Class::Field,
+                };
+                gathered
+                    .describe(find, &circumstances)
+                    .and_then(|evidence| spool.keep(&evidence).map(|_| evidence.manifest.evidence_id))
+            }
+        };
+        match kept {
+            Ok(evidence) => summary.found.push(Seen {
+                evidence,
+                kind: find.kind.clone(),
+                folder,
+                records,
+                new: known.is_none(),
+                state: State::Spooled,
+                origins,
+                erasable: find.erasable,
+            }),
+            Err(error) => {
+                summary.exit = summary.exit.and(error.exit());
+                let first = records.first().map(String::as_str).unwrap_or_default();
+                summary.troubles.push(format!("keeping {first}: {}", chain(&error)));
+            }
+        }
+    }
+}
+
+fn hand_over(
+    config: &Config,
+    ground: &Ground<'_>,
+    host: &Host,
+    spool: &mut Spool<'_>,
+) -> Result<Outcome, Error> {
+    if spool.ready_count()? == 0 {
+        return Ok(Outcome::default());
+    }
+    let token = match token(config, ground.disk) {
+        Ok(token) => token,
+        Err(trouble) => {
+            return Ok(Outcome { troubles: vec![trouble], exit: Exit::Denied, ..Outcome::default() });
+        }
+    };
+    let ca =
+        match &config.ca_file {
+            Some(path) => Some(std::fs::read(path).map_err(|error| {
+                Error::Setting(format!("reading the CA file {}: {error}", path.display()))
+            })?),
+            None => None,
+        };
+    let settings = Settings { insecure: config.insecure, ca };
+    let clients: Result<Vec<Client>, String> =
+        config.servers.iter().map(|url| Client::new(url, token.clone(), &settings)).collect();
+    let pin = config.pin.as_deref().map(PublicKey::from_hex).transpose();
+    let way = Way {
+        clients: &clients.map_err(Error::Setting)?,
+        pin: pin.map_err(|error| Error::Setting(format!("the pinned key: {error}")))?,
+        deadline: config.deadline,
+        node: host.node,
+        clock: ground.clock,
+        random: ground.random,
+    };
+    deliver::deliver(spool, &way)
+}
+
+/// Reads the token; a missing one stops the handing over, not the keeping.
+fn token(config: &Config, disk: &dyn Disk) -> Result<Option<String>, String> {
+    let Some(path) = &config.token_file else { return Ok(None) };
+    let contents = disk
+        .read(path, 4096)
+        .map_err(|error| format!("reading the token file {}: {error}", path.display()))?;
+    let text = String::from_utf8_lossy(&contents.bytes).trim().to_owned();
+    if text.is_empty() {
+        return Err(format!("the token file {} is empty", path.display()));
+    }
+    Ok(Some(text))
+}
+
+/// Erases what a receipt covers, oldest first. What is kept back is told only where somebody should know.
+fn forget(host: &Host, spool: &mut Spool<'_>, summary: &mut Summary) -> Result<(), Error> {
+    let Some(trust) = Trust::load(spool)? else { return Ok(()) };
+    for seen in &summary.found {
+        let state = spool.state(&seen.evidence);
+        if !seen.erasable || state < State::Acked {
+            continue;
+        }
+        match custody::erase(spool, &host.node, &trust.keys, &seen.evidence, &seen.origins) {
+            Ok(Erasure::Done(count)) => summary.erased += count,
+            Ok(Erasure::Kept(why)) => {
+                let first = seen.records.first().map(String::as_str).unwrap_or_default();
+                summary.troubles.push(format!("{first} is not erased: {why}"));
+            }
+            Err(error) => {
+                summary.exit = summary.exit.and(error.exit());
+                summary.troubles.push(chain(&error));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Summary {
+    fn io(&mut self, trouble: String) {
+        self.troubles.push(trouble);
+        self.exit = self.exit.and(Exit::Io);
+    }
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}

@@ -1,0 +1,155 @@
+//! The command line of `lastwords-agent`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use collector::agent::{self, Config, Summary};
+use collector::exit::Exit;
+
+/// Hears what a dying kernel said, keeps it, hands it over.
+#[derive(Parser)]
+#[command(name = "lastwords-agent", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find crash records, keep them in the spool, hand over what waits, and forget what was handed over.
+    ///
+    /// Exit codes: 0 all handed over, 65 some evidence is held, 74 a source or the spool failed, 75 the service is
+    /// away (everything is kept), 76 a receipt or TLS is not to be trusted, 77 the token is not accepted.
+    Collect(Collect),
+}
+
+#[derive(Args)]
+struct Collect {
+    /// Folder of pstore records; may be given several times [default: /sys/fs/pstore below the root]
+    #[arg(long, value_name = "DIR")]
+    pstore_dir: Vec<PathBuf>,
+    /// Folder in which evidence is kept until the service has it
+    #[arg(long, value_name = "DIR", default_value = "/var/spool/lastwords")]
+    spool: PathBuf,
+    /// The service; several are replicas of one. Without it, evidence is only kept
+    #[arg(long, value_name = "URL")]
+    server: Vec<String>,
+    /// File that holds the token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Certificates (PEM) to trust instead of the public roots
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The service's public key; without it the first one met is pinned
+    #[arg(long, value_name = "HEX")]
+    pin: Option<String>,
+    /// Allow plain HTTP to other machines
+    #[arg(long)]
+    insecure: bool,
+    /// Erase records once a verified receipt says that the service has them
+    #[arg(long)]
+    forget: bool,
+    /// Offer again what the service did not take before
+    #[arg(long)]
+    retry_held: bool,
+    /// Seconds to go on trying when the service is away
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    deadline: u64,
+    /// Where /proc, /sys and /etc lie
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// Print the summary as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the program.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no misuse.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            error.print().ok();
+            return exit.into();
+        }
+    };
+    match cli.command {
+        Command::Collect(collect) => run_collect(collect),
+    }
+}
+
+fn run_collect(arguments: Collect) -> ExitCode {
+    let Collect {
+        pstore_dir,
+        spool,
+        server,
+        token_file,
+        ca_file,
+        pin,
+        insecure,
+        forget,
+        retry_held,
+        deadline,
+        root,
+        json,
+    } = arguments;
+    let pstore = if pstore_dir.is_empty() { vec![root.join("sys/fs/pstore")] } else { pstore_dir };
+    let config = Config {
+        root,
+        pstore,
+        servers: server,
+        token_file,
+        ca_file,
+        pin,
+        insecure,
+        forget,
+        deadline: Duration::from_secs(deadline),
+        retry_held,
+        ..Config::new(spool)
+    };
+    match agent::collect(&config) {
+        Ok(summary) => {
+            if json {
+                println!(
+                    "{}",
+                    serde_json::to_string_pretty(&summary).expect("a summary is texts and numbers")
+                );
+            } else {
+                print(&summary);
+            }
+            summary.exit.into()
+        }
+        Err(error) => {
+            eprintln!("lastwords-agent: {}", agent::chain(&error));
+            error.exit().into()
+        }
+    }
+}
+
+fn print(summary: &Summary) {
+    for seen in &summary.found {
+        let age = if seen.new { "new" } else { "known" };
+        let state = serde_json::to_value(seen.state).unwrap_or_default();
+        println!("{} {age} {} {}", seen.evidence, state.as_str().unwrap_or_default(), seen.records.join(" "));
+    }
+    for receipt in &summary.receipts {
+        println!("receipt {} {} for {}", receipt.seq, receipt.disposition, receipt.evidence_id);
+    }
+    for (id, why) in &summary.held {
+        eprintln!("lastwords-agent: {id} is held: {why}");
+    }
+    for trouble in &summary.troubles {
+        eprintln!("lastwords-agent: {trouble}");
+    }
+    let (found, new) = (summary.found.len(), summary.found.iter().filter(|seen| seen.new).count());
+    println!(
+        "{found} found, {new} new, {} receipts, {} waiting, {} held, {} erased",
+        summary.receipts.len(),
+        summary.waiting,
+        summary.held.len(),
+        summary.erased
+    );
+}

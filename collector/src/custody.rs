@@ -1,0 +1,195 @@
+//! The states of one piece of evidence on the node, and the one way out: erasing what a receipt covers.
+//!
+//! What is durable decides the state; there is no second record that could disagree (protocol, chapter 4):
+//!
+//! | state | is true when |
+//! |---|---|
+//! | found | nothing below is |
+//! | spooled | `ready/<id>.parcel` and `sources/<id>` are there |
+//! | held | `held/<id>.parcel` is there: the service did not take it, this node keeps it |
+//! | acked | `receipts.log` holds a receipt by which the service took custody |
+//! | erased | `sources/<id>` says so |
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use handover::key::Keyring;
+use handover::manifest::Kind;
+use handover::receipt::Receipt;
+use handover::{EvidenceId, NodeId, Sha256};
+use serde::{Deserialize, Serialize};
+
+use crate::disk::{self, Disk};
+use crate::error::{Doing, Error};
+use crate::spool::Spool;
+
+/// Where a piece of evidence stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Seen; nothing durable of it is in the spool.
+    Found,
+    /// Durable in the spool, waiting to be handed over.
+    Spooled,
+    /// Not taken by the service; durable in the spool.
+    Held,
+    /// The service has it, and this node has the receipt.
+    Acked,
+    /// So, and the source was unlinked or is gone.
+    Erased,
+}
+
+/// `sources/<id>`: where evidence came from and what it was. Never sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Which evidence.
+    pub evidence_id: EvidenceId,
+    /// What it is.
+    pub kind: Kind,
+    /// Its bytes, after redaction.
+    pub size: u64,
+    /// Their digest.
+    pub sha256: Sha256,
+    /// Digest of the manifest it was spooled with.
+    pub manifest_sha256: Sha256,
+    /// When, by the node's clock, µs since 1970 UTC.
+    pub found_us: i64,
+    /// The artifacts, in the order of the bytes.
+    pub pieces: Vec<Origin>,
+    /// Whether they are gone from where they were.
+    pub erased: bool,
+}
+
+/// One artifact as it was found, before redaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Where.
+    pub path: PathBuf,
+    /// Its file system's device.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its modification time, µs since 1970 UTC.
+    pub mtime_us: i64,
+    /// Digest of its bytes.
+    pub sha256: Sha256,
+    /// Whether those were all its bytes. One that could not be read, or not in full, is never erased.
+    pub whole: bool,
+}
+
+impl Entry {
+    /// Whether a receipt lets go of the source: it verifies, and every id and digest in it is our own.
+    fn allows_erasing(&self, node: &NodeId, receipt: &Receipt) -> bool {
+        let own_manifest = receipt.manifest_sha256 == self.manifest_sha256
+            || receipt.disposition == handover::receipt::Disposition::Duplicate;
+        receipt.disposition.takes_custody()
+            && receipt.evidence_id == self.evidence_id
+            && receipt.node_id == *node
+            && receipt.kind == self.kind
+            && receipt.sha256 == self.sha256
+            && receipt.size == self.size
+            && own_manifest
+    }
+}
+
+/// What became of an attempt to erase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Erasure {
+    /// So many records were unlinked; the rest was gone already.
+    Done(usize),
+    /// Nothing was touched, for this reason.
+    Kept(&'static str),
+}
+
+/// Unlinks the records of one piece of evidence: all of them or none, oldest first, and only while
+///
+/// - a receipt in the log verifies with a pinned key and covers exactly this evidence, and
+/// - the bytes under each name are still those that were handed over. A ramoops slot or a recycled name may
+///   hold the next crash by now.
+///
+/// `found` are the records as this run met them, perhaps fewer than the entry's: a run before may have been
+/// stopped half-way.
+pub fn erase(
+    spool: &mut Spool<'_>,
+    node: &NodeId,
+    keys: &Keyring,
+    id: &EvidenceId,
+    found: &[Origin],
+) -> Result<Erasure, Error> {
+    let Some(entry) = spool.entry(id) else { return Ok(Erasure::Kept("where it came from is not known")) };
+    let receipt = spool.receipts().get(id).map(|envelope| envelope.verify(keys));
+    match receipt {
+        None => return Ok(Erasure::Kept("there is no receipt for it")),
+        Some(Err(_)) => return Ok(Erasure::Kept("its receipt does not verify")),
+        Some(Ok(receipt)) if !entry.allows_erasing(node, &receipt) => {
+            return Ok(Erasure::Kept("its receipt does not take custody"));
+        }
+        Some(Ok(_)) => {}
+    }
+    let handed_over = |sha256: &Sha256| entry.pieces.iter().any(|p| p.whole && p.sha256 == *sha256);
+
+    let disk = spool.disk();
+    let mut present = Vec::new();
+    for origin in found {
+        match sha256(disk, &origin.path) {
+            Ok(Some(now)) if origin.whole && now == origin.sha256 && handed_over(&now) => {
+                present.push(origin.path.as_path());
+            }
+            Ok(Some(_)) => return Ok(Erasure::Kept("its source has changed since")),
+            Ok(None) => {}
+            Err(_) => return Ok(Erasure::Kept("its source cannot be read any more")),
+        }
+    }
+    for path in &present {
+        match disk.unlink(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).doing("unlinking", path);
+            }
+            _ => {}
+        }
+    }
+    sync_folders(disk, &present)?;
+    let unlinked = present.len();
+    spool.mark_erased(id)?;
+    Ok(Erasure::Done(unlinked))
+}
+
+/// The digest of what is under a name now; `None` when nothing is.
+fn sha256(disk: &dyn Disk, path: &Path) -> io::Result<Option<Sha256>> {
+    match disk.read(path, crate::source::PIECE) {
+        Ok(contents) if contents.cut => Err(io::ErrorKind::FileTooLarge.into()),
+        Ok(contents) => Ok(Some(Sha256::of(&contents.bytes))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn sync_folders(disk: &dyn Disk, paths: &[&Path]) -> Result<(), Error> {
+    let mut folders: Vec<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
+    folders.dedup();
+    for folder in folders {
+        match disk.sync_folder(folder) {
+            // pstore keeps no folder on a disk: its unlink is durable by itself and its fsync says EINVAL.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            synced => synced.doing("syncing", folder)?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether every path of an entry is free: nothing is left to erase.
+pub(crate) fn is_gone(disk: &dyn Disk, entry: &Entry) -> bool {
+    entry
+        .pieces
+        .iter()
+        .all(|piece| disk.stat(&piece.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound))
+}
+
+/// Writes an entry under its name, durably.
+pub(crate) fn write_entry(disk: &dyn Disk, tmp: &Path, path: &Path, entry: &Entry) -> Result<(), Error> {
+    let mut bytes = serde_json::to_vec_pretty(entry).expect("an entry is a map with text keys");
+    bytes.push(b'\n');
+    disk::write_whole(disk, tmp, path, &bytes).doing("writing", path)
+}

@@ -1,0 +1,305 @@
+//! The door to the file system: every call the agent makes on it, one method a system call.
+//!
+//! It is a trait so that the tests can stop the agent after each call that changes something, cut writes
+//! short, fill the disk, fail an fsync and drop what was not yet durable (`tests/it/crash_points.rs`). "Durable"
+//! means fsynced, and for a new or renamed name its folder fsynced as well.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+/// What a directory holds under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link, a device, a pipe, a socket: never opened.
+    Other,
+}
+
+/// What lstat(2) says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Regular file, folder or neither.
+    pub kind: FileKind,
+    /// Bytes.
+    pub size: u64,
+    /// Last change in µs since 1970, as the file system tells it.
+    pub mtime_us: i64,
+    /// The device of the file system.
+    pub device: u64,
+    /// The inode.
+    pub inode: u64,
+}
+
+/// The bytes of a file and what fstat(2) said of the same open file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// At most as many bytes as were asked for.
+    pub bytes: Vec<u8>,
+    /// Whether the file had more.
+    pub cut: bool,
+    /// Of the open file, so that it belongs to these bytes.
+    pub stat: Stat,
+}
+
+/// An open file that is being written.
+pub trait Output: Write {
+    /// fsync(2): returns when the bytes are durable.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The file system calls of the agent.
+pub trait Disk: Send + Sync {
+    /// The names in a folder, sorted bytewise. At most [`NAMES`] are returned.
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
+    /// lstat(2).
+    fn stat(&self, path: &Path) -> io::Result<Stat>;
+    /// Reads a regular file in one go, following no symbolic link, at most `limit` bytes.
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Contents>;
+    /// Opens a regular file for reading piece by piece.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
+    /// Takes the advisory lock of a file, which is created if it is missing; `None` if another holds it.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send>>>;
+    /// Bytes free for us on the file system of a folder.
+    fn free(&self, folder: &Path) -> io::Result<u64>;
+
+    /// mkdir(2), mode 0700. A folder that is already there is no error.
+    fn make_folder(&self, path: &Path) -> io::Result<()>;
+    /// Creates a file, mode 0600, emptying one that is there.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>>;
+    /// Opens a file for writing behind its end, mode 0600, created if missing.
+    fn append(&self, path: &Path) -> io::Result<Box<dyn Output>>;
+    /// Cuts a file off at a length and makes that durable.
+    fn truncate(&self, path: &Path, length: u64) -> io::Result<()>;
+    /// rename(2).
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// unlink(2).
+    fn unlink(&self, path: &Path) -> io::Result<()>;
+    /// fsync(2) of a folder.
+    fn sync_folder(&self, path: &Path) -> io::Result<()>;
+}
+
+/// Names read from one folder. A pstore holds tens, a crash loop in systemd's archive thousands; what is beyond
+/// is seen on the next run, after these were handed over.
+pub const NAMES: usize = 100_000;
+
+/// The running system's file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct System;
+
+impl Disk for System {
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder)?.take(NAMES) {
+            // A name that is not UTF-8 is none that a kernel or a dump tool writes.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        fs::symlink_metadata(path).map(|m| stat_of(&m))
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Contents> {
+        let file = open_regular(path)?;
+        let stat = stat_of(&file.metadata()?);
+        let mut bytes = Vec::with_capacity(usize::try_from(stat.size.min(limit) + 1).unwrap_or(0));
+        (&file).take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        let cut = bytes.len() as u64 > limit;
+        if cut {
+            bytes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        }
+        Ok(Contents { bytes, cut, stat })
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(open_regular(path)?))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send>>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn free(&self, folder: &Path) -> io::Result<u64> {
+        let stat = nix::sys::statvfs::statvfs(folder)?;
+        Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            made => made,
+        }
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(path)?;
+        Ok(Box::new(Synced(file)))
+    }
+
+    fn append(&self, path: &Path) -> io::Result<Box<dyn Output>> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(path)?;
+        Ok(Box::new(Synced(file)))
+    }
+
+    fn truncate(&self, path: &Path, length: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path)?;
+        file.set_len(length)?;
+        file.sync_all()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+}
+
+struct Synced(File);
+
+impl Write for Synced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Output for Synced {
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+/// Opens a file without following a link, and without hanging on a pipe that somebody laid in the way.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
+}
+
+fn stat_of(metadata: &fs::Metadata) -> Stat {
+    let kind = metadata.file_type();
+    let kind = if kind.is_file() {
+        FileKind::File
+    } else if kind.is_dir() {
+        FileKind::Folder
+    } else {
+        debug_assert!(
+            kind.is_symlink()
+                || kind.is_fifo()
+                || kind.is_socket()
+                || kind.is_char_device()
+                || kind.is_block_device()
+        );
+        FileKind::Other
+    };
+    Stat {
+        kind,
+        size: metadata.len(),
+        mtime_us: metadata.mtime().saturating_mul(1_000_000).saturating_add(metadata.mtime_nsec() / 1000),
+        device: metadata.dev(),
+        inode: metadata.ino(),
+    }
+}
+
+/// Writes a whole file so that it is durable under its name or not there at all: into `tmp`, fsync, rename,
+/// fsync of the target's folder (and of `tmp`'s, lest the old name come back).
+pub fn write_whole(disk: &dyn Disk, tmp: &Path, target: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = disk.create(tmp)?;
+    file.write_all(bytes)?;
+    file.sync()?;
+    drop(file);
+    move_file(disk, tmp, target)
+}
+
+/// Renames a file and makes the new name durable.
+pub fn move_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    disk.rename(from, to)?;
+    if let Some(folder) = to.parent() {
+        disk.sync_folder(folder)?;
+    }
+    match from.parent() {
+        Some(folder) if to.parent() != Some(folder) => disk.sync_folder(folder),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_and_pipes_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link, pipe) = (dir.path().join("file"), dir.path().join("link"), dir.path().join("pipe"));
+        fs::write(&file, b"text").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+
+        assert_eq!(System.read(&file, 10).unwrap().bytes, b"text");
+        assert!(System.read(&link, 10).is_err());
+        assert!(System.read(&pipe, 10).is_err());
+        assert_eq!(System.stat(&link).unwrap().kind, FileKind::Other);
+    }
+
+    #[test]
+    fn reading_stops_at_the_limit_and_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, b"0123456789").unwrap();
+        let whole = System.read(&file, 10).unwrap();
+        assert_eq!((whole.bytes.len(), whole.cut), (10, false));
+        let part = System.read(&file, 9).unwrap();
+        assert_eq!((part.bytes.len(), part.cut, part.stat.size), (9, true, 10));
+    }
+
+    #[test]
+    fn a_lock_is_held_until_it_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = System.lock(&path).unwrap();
+        assert!(held.is_some());
+        assert!(System.lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(System.lock(&path).unwrap().is_some());
+    }
+}

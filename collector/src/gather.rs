@@ -1,0 +1,226 @@
+//! From the records of one crash to one piece of evidence: read, described, digested.
+//!
+//! A record that cannot be read, is empty, too long or no text is evidence all the same; its damage is a note in
+//! the manifest. Bytes are never mended here.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use handover::canonical::Document;
+use handover::manifest::{self, Agent, Class, DeadBoot, Manifest, Note, Piece, Redaction};
+use handover::{BootId, EvidenceId, Incarnation, Sha256, limits};
+
+use crate::custody::{Entry, Origin};
+use crate::disk::{Disk, Stat};
+use crate::error::Error;
+use crate::host::Host;
+use crate::source::{Find, PIECE, Record};
+
+/// Decoded bytes of one piece of evidence: half of what a small upload may hold, so that a record at its cap and
+/// its neighbours fit.
+const EVIDENCE: u64 = limits::SMALL_DECODED / 2;
+
+/// A modification time before 1980 means that a clock was not set (mtime 0 of ramoops consoles, an RTC at 1970).
+const CLOCK_WAS_SET_US: i64 = 315_532_800_000_000;
+
+/// Evidence, ready to be spooled.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// What it is.
+    pub manifest: Document<Manifest>,
+    /// Its bytes: all pieces, one after the other.
+    pub bytes: Vec<u8>,
+    /// Where it came from.
+    pub entry: Entry,
+}
+
+/// Records that were read.
+#[derive(Clone, Debug)]
+pub struct Gathered {
+    records: Vec<Read>,
+}
+
+#[derive(Clone, Debug)]
+struct Read {
+    record: Record,
+    bytes: Vec<u8>,
+    sha256: Sha256,
+    whole: bool,
+    notes: Vec<Note>,
+}
+
+/// Everything that goes into a manifest and is the same for all evidence of a run.
+#[derive(Clone, Debug)]
+pub struct Circumstances<'a> {
+    /// The machine.
+    pub host: &'a Host,
+    /// The life of the spool.
+    pub incarnation: Incarnation,
+    /// Labels from the configuration.
+    pub labels: &'a BTreeMap<String, String>,
+    /// Wall clock, µs since 1970 UTC.
+    pub now_us: i64,
+    /// `CLOCK_BOOTTIME`, µs.
+    pub boottime_us: i64,
+    /// Real, or asked for.
+    pub class: Class,
+}
+
+/// Reads the records of a crash. They are cut into several lots if they are more than one manifest or one
+/// upload holds, which no backend's crash was seen to be.
+pub fn read(disk: &dyn Disk, find: &Find) -> Vec<Gathered> {
+    let mut lots = Vec::new();
+    let mut lot: Vec<Read> = Vec::new();
+    let mut size = 0;
+    for record in &find.records {
+        let read = read_one(disk, record, &find.kind);
+        let length = read.bytes.len() as u64;
+        if lot.len() == limits::PIECES || (!lot.is_empty() && size + length > EVIDENCE) {
+            lots.push(Gathered { records: std::mem::take(&mut lot) });
+            size = 0;
+        }
+        size += length;
+        lot.push(read);
+    }
+    if !lot.is_empty() {
+        lots.push(Gathered { records: lot });
+    }
+    lots
+}
+
+impl Gathered {
+    /// Where the records came from, by which a spool knows whether it has them.
+    pub fn origins(&self) -> Vec<Origin> {
+        let origin = |read: &Read| {
+            let Stat { kind: _, size, mtime_us, device, inode } = read.record.stat;
+            let path = read.record.path.clone();
+            Origin { path, device, inode, size, mtime_us, sha256: read.sha256, whole: read.whole }
+        };
+        self.records.iter().map(origin).collect()
+    }
+
+    /// Names of the records.
+    pub fn names(&self) -> Vec<&str> {
+        self.records.iter().map(|read| read.record.name.as_str()).collect()
+    }
+
+    /// Describes the records and digests them.
+    pub fn describe(self, find: &Find, at: &Circumstances<'_>) -> Result<Evidence, Error> {
+        let origins = self.origins();
+        let first = origins.first().map_or(Sha256::of(b""), |origin| origin.sha256);
+        let host = at.host;
+        let mut notes = crash_notes(find, host);
+        let mut pieces = Vec::with_capacity(self.records.len());
+        let mut bytes = Vec::with_capacity(self.records.iter().map(|read| read.bytes.len()).sum());
+        for read in self.records {
+            let Read { record, bytes: piece, sha256: _, whole: _, notes: own } = read;
+            let mtime_us = if is_set(record.stat.mtime_us) { record.stat.mtime_us } else { 0 };
+            pieces.push(Piece { name: record.name, size: piece.len() as u64, mtime_us });
+            bytes.extend_from_slice(&piece);
+            notes.extend(own);
+        }
+        // The first notes are about what was seen first; the count tells that there were more.
+        let all = notes.len();
+        if all > limits::NOTES {
+            notes.truncate(limits::NOTES - 1);
+            notes.push(note("more-notes", None, Some(format!("{} more", all + 1 - limits::NOTES))));
+        }
+
+        let sha256 = Sha256::of(&bytes);
+        let what = pieces.first().map(|piece| piece.name.clone()).unwrap_or_default();
+        let manifest = Manifest {
+            schema: manifest::SCHEMA.to_owned(),
+            evidence_id: EvidenceId::of(&host.node, &find.kind, &sha256),
+            node_id: host.node,
+            incarnation: at.incarnation,
+            kind: find.kind.clone(),
+            size: bytes.len() as u64,
+            sha256,
+            pieces,
+            source: find.source.clone(),
+            dead_boot: DeadBoot { id: BootId::derived(&host.node, &first), basis: "derived".to_owned() },
+            found_boot: host.boot,
+            found_us: at.now_us,
+            found_boottime_us: at.boottime_us,
+            crash_time: find.crash_time.clone().filter(|time| is_set(time.us)),
+            clock: host.clock.clone(),
+            host: host.machine.clone(),
+            labels: at.labels.clone(),
+            agent: agent(),
+            redaction: Redaction::default(),
+            class: at.class,
+            notes,
+            weight: 1,
+            withheld: None,
+        };
+        let manifest = manifest.write().map_err(|source| Error::Manifest { what, source })?;
+        let entry = Entry {
+            evidence_id: manifest.evidence_id,
+            kind: manifest.kind.clone(),
+            size: manifest.size,
+            sha256,
+            manifest_sha256: Sha256::of(manifest.bytes()),
+            found_us: at.now_us,
+            pieces: origins,
+            erased: false,
+        };
+        Ok(Evidence { manifest, bytes, entry })
+    }
+}
+
+/// This agent, as manifests and boot records name it.
+pub fn agent() -> Agent {
+    Agent {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        build: option_env!("LASTWORDS_BUILD").unwrap_or_default().to_owned(),
+    }
+}
+
+fn read_one(disk: &dyn Disk, record: &Record, kind: &manifest::Kind) -> Read {
+    let piece = Some(record.name.as_str());
+    let (bytes, whole, mut notes) = match disk.read(&record.path, PIECE) {
+        Ok(contents) if contents.cut => {
+            let detail = format!("the first {PIECE} of {} bytes", contents.stat.size);
+            (contents.bytes, false, vec![note("cut", piece, Some(detail))])
+        }
+        Ok(contents) => (contents.bytes, true, Vec::new()),
+        Err(error) => (Vec::new(), false, vec![note("unreadable", piece, Some(reason(&error)))]),
+    };
+    if whole && bytes.is_empty() {
+        notes.push(note("empty", piece, None));
+    }
+    if matches!(kind, manifest::Kind::KernelLog | manifest::Kind::ConsoleLog) {
+        if let Err(error) = std::str::from_utf8(&bytes) {
+            notes.push(Note { at: Some(error.valid_up_to() as u64), ..note("not-utf-8", piece, None) });
+        } else if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
+            notes.push(Note { at: Some(at as u64), ..note("holds-zeros", piece, None) });
+        }
+    }
+    Read { record: record.clone(), sha256: Sha256::of(&bytes), bytes, whole, notes }
+}
+
+fn crash_notes(find: &Find, host: &Host) -> Vec<Note> {
+    let mut notes = vec![note("host-of-finding-boot", None, None)];
+    if !host.has_machine_id {
+        notes.push(note("no-machine-id", None, None));
+    }
+    notes.extend(find.gaps.iter().map(|gap| note("part-missing", None, Some(gap.clone()))));
+    notes
+}
+
+fn note(code: &str, piece: Option<&str>, detail: Option<String>) -> Note {
+    Note { code: code.to_owned(), piece: piece.map(str::to_owned), at: None, detail }
+}
+
+/// What the kernel said, without the number that differs between architectures.
+fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// Whether a time was told by a clock that had been set.
+fn is_set(us: i64) -> bool {
+    us >= CLOCK_WAS_SET_US
+}

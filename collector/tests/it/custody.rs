@@ -1,0 +1,159 @@
+//! From a record to a receipt, and what becomes of the record.
+
+use std::fs;
+
+use collector::custody::State;
+use collector::exit::Exit;
+use handover::receipt::Disposition;
+
+use crate::node::{DIED, Node, OOPS, PANIC, names};
+use crate::service::{Fault, Service};
+
+#[test]
+fn a_crash_is_kept_handed_over_and_left_in_place() {
+    let (node, service) = (Node::new(), Service::start());
+    node.crash();
+    let summary = node.run(&node.config(Some(&service)));
+
+    assert_eq!(summary.exit, Exit::Done, "{summary:?}");
+    // The worked example of the protocol: same machine-id, same bytes, same ids.
+    assert_eq!(summary.node.to_string(), "3724a5f041c56542683118ce1949a77e");
+    let [seen] = summary.found.as_slice() else { panic!("{summary:?}") };
+    let id = seen.evidence;
+    assert_eq!(id.to_string(), "50fa0797e4451a69d09980d2c1bb6c80c284bc62e25f919905d18c0f448f2205");
+    assert_eq!((seen.new, seen.state), (true, State::Acked));
+    assert_eq!(service.stored(), [id]);
+    assert_eq!(service.bytes(&id), [OOPS, PANIC].concat().into_bytes());
+    assert_eq!(service.pieces(&id), ["dmesg-ramoops-0", "dmesg-ramoops-1"]);
+    assert_eq!(summary.receipts[0].disposition, Disposition::Stored);
+    assert_eq!(names(&node.pstore()), ["dmesg-ramoops-0", "dmesg-ramoops-1"]);
+    assert_eq!(node.spooled("ready"), [""; 0]);
+    assert_eq!(node.spooled("sent"), [format!("{id}.parcel")]);
+}
+
+#[test]
+fn a_second_run_adds_nothing_and_asks_nobody() {
+    let (node, service) = (Node::new(), Service::start());
+    node.crash();
+    let config = node.config(Some(&service));
+    node.run(&config);
+    service.requests();
+
+    let again = node.run(&config);
+    assert!(!again.found[0].new);
+    assert_eq!((again.receipts.len(), again.waiting, again.exit), (0, 0, Exit::Done));
+    assert_eq!(service.requests(), [""; 0]);
+    assert_eq!(service.stored().len(), 1);
+}
+
+#[test]
+fn an_agent_without_memory_gets_a_duplicate_receipt() {
+    let (node, service) = (Node::new(), Service::start());
+    node.crash();
+    let config = node.config(Some(&service));
+    node.run(&config);
+    fs::remove_dir_all(node.spool()).unwrap();
+
+    let again = node.run(&config);
+    assert_eq!(again.receipts[0].disposition, Disposition::Duplicate);
+    assert_eq!(again.exit, Exit::Done);
+    assert_eq!(service.stored().len(), 1);
+}
+
+#[test]
+fn with_the_service_away_everything_is_kept_and_delivered_later() {
+    let (node, service) = (Node::new(), Service::start());
+    node.crash();
+    let mut config = node.config(Some(&service));
+    config.forget = true;
+    config.servers = vec!["http://127.0.0.1:1".to_owned()];
+    let away = node.run(&config);
+    assert_eq!((away.exit, away.waiting, away.erased), (Exit::Later, 1, 0), "{away:?}");
+    assert_eq!(names(&node.pstore()).len(), 2);
+
+    config.servers = vec![service.url()];
+    let back = node.run(&config);
+    assert_eq!((back.exit, back.waiting, back.erased), (Exit::Done, 0, 2), "{back:?}");
+    assert!(!back.found[0].new);
+    assert_eq!(back.found[0].state, State::Erased);
+    assert_eq!(names(&node.pstore()), [""; 0]);
+    assert_eq!(service.stored().len(), 1);
+}
+
+#[test]
+fn without_a_server_evidence_is_only_kept() {
+    let node = Node::new();
+    node.crash();
+    let summary = node.run(&node.config(None));
+    assert_eq!((summary.exit, summary.waiting), (Exit::Done, 1));
+}
+
+#[test]
+fn a_slot_that_holds_the_next_crash_by_now_is_not_erased() {
+    let (node, service) = (Node::new(), Service::start());
+    node.crash();
+    let mut config = node.config(Some(&service));
+    node.run(&config);
+    // The receipt is there; before the run that may erase, the machine dies again into the same slot.
+    let next = PANIC.replace("27.101902", "99.000001");
+    node.record("dmesg-ramoops-1", DIED + 100, &next);
+    config.forget = true;
+    service.fail_offer(Fault::Status(503, "busy"));
+    config.deadline = std::time::Duration::ZERO;
+    let summary = node.run(&config);
+
+    // The old oops is covered by the receipt. The new panic is not, and stays.
+    assert_eq!(names(&node.pstore()), ["dmesg-ramoops-1"], "{summary:?}");
+    assert_eq!(summary.waiting, 1);
+    let summary = node.run(&config);
+    assert_eq!((summary.exit, summary.erased), (Exit::Done, 1));
+    assert_eq!(service.stored().len(), 2);
+}
+
+#[test]
+fn a_parcel_of_another_node_is_held() {
+    let (node, service) = (Node::new(), Service::start());
+    node.crash();
+    node.run(&node.config(None));
+    fs::remove_dir_all(node.pstore()).unwrap();
+    fs::create_dir(node.pstore()).unwrap();
+    node.file("etc/machine-id", "11111111111111111111111111111111\n");
+
+    let summary = node.run(&node.config(Some(&service)));
+    assert_eq!((summary.exit, summary.waiting), (Exit::Held, 0));
+    assert!(summary.held[0].1.contains("another node"));
+    assert_eq!(node.spooled("held").len(), 1);
+    assert_eq!(service.stored(), []);
+}
+
+#[test]
+fn two_agents_do_not_share_a_spool() {
+    let node = Node::new();
+    let config = node.config(None);
+    node.run(&config);
+    let lock = fs::File::open(node.spool().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let error = crate::node::run_on(&config, &collector::disk::System).unwrap_err();
+    assert_eq!(error.exit(), Exit::Later);
+    assert!(error.to_string().contains("another agent"));
+}
+
+#[test]
+fn a_torn_receipt_is_cut_off_and_asked_for_again() {
+    let (node, service) = (Node::new(), Service::start());
+    node.crash();
+    let config = node.config(Some(&service));
+    node.run(&config);
+    let log = node.spool().join("receipts.log");
+    let whole = fs::read(&log).unwrap();
+    fs::write(&log, &whole[..whole.len() - 9]).unwrap();
+    let parcel = node.spooled("sent")[0].clone();
+    fs::rename(node.spool().join("sent").join(&parcel), node.spool().join("ready").join(&parcel)).unwrap();
+
+    let summary = node.run(&config);
+    assert_eq!(summary.receipts[0].disposition, Disposition::Duplicate);
+    assert_eq!(node.spooled("sent"), [parcel]);
+    let text = fs::read_to_string(&log).unwrap();
+    assert_eq!(text.lines().count(), 1);
+    assert!(text.contains("duplicate"));
+}
