@@ -1,1 +1,31 @@
 //! Where in the source it happened: ELF and DWARF to function, file, line, inlined chain.
+//!
+//! An [`Image`] is one `vmlinux` or module with its debug information; a [`Library`] finds the right one by build-id,
+//! or by release and name. [`Image::resolve`] answers for a frame as the kernel printed it (`name+0xoff/0xsize`),
+//! [`Image::lookup`] for a link address. [`resolve_report`] does a whole report, [`decode`] a whole log for people.
+//!
+//! Behind them stands the [`Index`]: the object's symbols and flattened DWARF in one piece of memory, which can be a
+//! mapped file. `elf` and `relocate` say where things lie, `symtab` what sizes kallsyms prints, `dwarf` and `unit` read
+//! the debug information, `index` packs and answers, `lazy` does the same for only the units of one crash.
+
+mod budget;
+pub mod decode;
+mod dwarf;
+mod elf;
+mod error;
+mod image;
+mod index;
+mod lazy;
+mod relocate;
+mod resolve;
+mod resolved;
+mod store;
+mod symtab;
+mod unit;
+
+pub use error::{Error, chain};
+pub use image::{Image, Kind};
+pub use index::{Chain, Index, Meta, Step, SymbolAt};
+pub use resolve::{Candidate, Location, Quality, Query, Resolution};
+pub use resolved::{ResolvedFrame, ResolvedReport, ResolvedTrace, resolve_report};
+pub use store::{Library, Wanted};

@@ -1,0 +1,1 @@
+//! A whole log, annotated for people to read in a terminal.

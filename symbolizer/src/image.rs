@@ -1,0 +1,319 @@
+//! One vmlinux or module with its symbols and debug information, opened and checked: the door to the disk.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use memmap2::Mmap;
+use report::BuildId;
+use serde::{Deserialize, Serialize};
+
+use crate::dwarf::{self, Sections};
+use crate::elf::{Elf, string_at, unpack};
+use crate::error::Error;
+use crate::index::{Index, Meta, build};
+use crate::lazy::Lazy;
+use crate::resolve::Location;
+use crate::symtab;
+
+/// Every file that we read fits easily; an allyesconfig vmlinux has 5 GB.
+const MAX_FILE: u64 = 16 << 30;
+/// `struct module` has the name 24 bytes in (include/linux/module.h: state, list, name), on 64-bit machines.
+const NAME_IN_THIS_MODULE: usize = 24;
+
+/// What an object is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The kernel proper, `vmlinux`.
+    Kernel,
+    /// A module, by the name that the kernel gives it (`_`, never `-`).
+    Module(String),
+}
+
+/// The contents of a file: mapped, or decompressed into memory.
+#[derive(Debug)]
+pub(crate) enum Bytes {
+    Map(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl Bytes {
+    pub fn map(path: &Path) -> Result<Bytes, Error> {
+        let file = File::open(path).map_err(Error::io("open"))?;
+        let meta = file.metadata().map_err(Error::io("look at"))?;
+        if !meta.is_file() || meta.len() == 0 {
+            return Err(Error::NotElf);
+        }
+        if meta.len() > MAX_FILE {
+            return Err(Error::TooLarge { what: "file".into(), limit: MAX_FILE });
+        }
+        // SAFETY: the mapping is private and read-only, and every read of it is bounds-checked. Whoever may truncate
+        // the file while we read it can stop us (SIGBUS), not mislead us; stores keep such files immutable.
+        let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map"))?;
+        Ok(Bytes::Map(map))
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Map(map) => map,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// One vmlinux or module. Opening reads headers only; symbols and lines are read when they are asked for.
+#[derive(Debug)]
+pub struct Image {
+    path: PathBuf,
+    build_id: Option<BuildId>,
+    kind: Kind,
+    release: OnceLock<Option<String>>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Object(Box<Object>),
+    Index(Box<Index>),
+}
+
+/// An ELF file and what was made of it so far.
+#[derive(Debug)]
+pub(crate) struct Object {
+    pub bytes: Bytes,
+    pub elf: Elf,
+    /// Everything, once it was built.
+    whole: OnceLock<Index>,
+    lazy: Lazy,
+}
+
+impl Image {
+    /// Opens an object (`vmlinux`, `.ko`, `.ko.debug`, `.ko.gz`, `.ko.xz`, `.ko.zst`) or an index.
+    pub fn open(path: &Path) -> Result<Image, Error> {
+        Image::read(path).map_err(|e| e.at(path))
+    }
+
+    fn read(path: &Path) -> Result<Image, Error> {
+        let bytes = decompressed(Bytes::map(path)?)?;
+        if bytes.starts_with(b"lwsymidx") {
+            let index = Index::of(bytes)?;
+            let (build_id, kind) = (index.meta().build_id.clone(), index.meta().kind.clone());
+            let release = OnceLock::from(index.meta().release.clone());
+            return Ok(Image {
+                path: path.into(),
+                build_id,
+                kind,
+                release,
+                source: Source::Index(Box::new(index)),
+            });
+        }
+        let elf = Elf::parse(&bytes)?;
+        let (build_id, kind) = (elf.build_id(&bytes), kind(&elf, &bytes, path));
+        let object = Object { bytes, elf, whole: OnceLock::new(), lazy: Lazy::default() };
+        let release = OnceLock::new();
+        Ok(Image { path: path.into(), build_id, kind, release, source: Source::Object(Box::new(object)) })
+    }
+
+    /// The file that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The GNU build-id; `None` in a kernel that was linked without.
+    pub fn build_id(&self) -> Option<&BuildId> {
+        self.build_id.as_ref()
+    }
+
+    /// A kernel or a module.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// The kernel release (`uname -r`): from the banner of a kernel, the `vermagic` of a module, or the path.
+    pub fn release(&self) -> Option<&str> {
+        let find = || match &self.source {
+            Source::Object(object) => object.release().or_else(|| release_of_path(&self.path)),
+            Source::Index(_) => None,
+        };
+        self.release.get_or_init(find).as_deref()
+    }
+
+    /// The index of the whole object; built on the first call, by all processors.
+    pub fn index(&self) -> Result<&Index, Error> {
+        let object = match &self.source {
+            Source::Index(index) => return Ok(index),
+            Source::Object(object) => object,
+        };
+        if let Some(index) = object.whole.get() {
+            return Ok(index);
+        }
+        let built = object.build(self.meta(&object.elf)).map_err(|e| e.at(&self.path))?;
+        // Another thread may have been as fast; both made the same.
+        Ok(object.whole.get_or_init(|| built))
+    }
+
+    /// The calls that run at a link address, innermost first. Empty where nothing is known.
+    ///
+    /// Reads no more than the units needed, unless the index is there already.
+    pub fn lookup(&self, address: u64) -> Result<Vec<Location>, Error> {
+        let chain =
+            |index: &Index| index.lookup(address).map(|chain| chain.map(Location::of).collect::<Vec<_>>());
+        let mut locations = match &self.source {
+            Source::Index(index) => chain(index),
+            Source::Object(object) => match object.whole.get() {
+                Some(index) => chain(index),
+                None if object.elf.relocatable => chain(self.index()?),
+                None => {
+                    let found = object.lazy.unit_at(object, self, address).map_err(|e| e.at(&self.path))?;
+                    found.as_deref().and_then(chain)
+                }
+            },
+        }
+        .unwrap_or_default();
+        // Assembly has lines but often no functions; labels are better than nothing.
+        if let Some(outermost) = locations.last_mut()
+            && outermost.function.is_empty()
+            && let Some(symbol) = self.symbols()?.symbol_at(address)
+        {
+            outermost.function = symbol.name.to_string();
+        }
+        Ok(locations)
+    }
+
+    /// An index that has the symbols, and perhaps nothing else.
+    pub fn symbols(&self) -> Result<&Index, Error> {
+        match &self.source {
+            Source::Index(index) => Ok(index),
+            Source::Object(object) => match object.whole.get() {
+                Some(index) => Ok(index),
+                None if object.elf.relocatable => self.index(),
+                None => object.lazy.symbols(object, self).map_err(|e| e.at(&self.path)),
+            },
+        }
+    }
+
+    /// Whether there is debug information; told without reading any of it.
+    pub(crate) fn index_has_lines(&self) -> bool {
+        match &self.source {
+            Source::Index(index) => index.meta().lines,
+            Source::Object(object) => {
+                [".debug_info", ".zdebug_info"].iter().any(|name| object.elf.section(name).is_some())
+            }
+        }
+    }
+
+    /// The folder of the sources, with its slash; to be taken off paths that people read.
+    pub fn source_root(&self) -> String {
+        match &self.source {
+            Source::Index(index) => index.meta().source_root.clone(),
+            Source::Object(object) => match object.whole.get() {
+                Some(index) => index.meta().source_root.clone(),
+                None => String::new(),
+            },
+        }
+    }
+
+    /// What an index of this object says about it; `source_root` and `lines` are found while building.
+    pub(crate) fn meta(&self, elf: &Elf) -> Meta {
+        let executable: Vec<_> = elf.sections.iter().filter(|s| s.executable()).collect();
+        Meta {
+            tool: concat!("lastwords ", env!("CARGO_PKG_VERSION")).into(),
+            kind: self.kind.clone(),
+            machine: elf.machine,
+            build_id: self.build_id.clone(),
+            release: self.release().map(str::to_string),
+            base: executable.iter().map(|s| s.address).filter(|&address| address != 0).min().unwrap_or(0),
+            sections: executable.iter().map(|s| (s.name.clone(), s.address, s.size)).collect(),
+            source_root: String::new(),
+            lines: false,
+        }
+    }
+}
+
+impl Object {
+    fn build(&self, meta: Meta) -> Result<Index, Error> {
+        let (symbols, sections) = rayon::join(
+            || symtab::text_symbols(&self.elf, &self.bytes),
+            || Sections::load(&self.elf, &self.bytes),
+        );
+        let (symbols, sections) = (symbols?, sections?);
+        let dwarf = sections.dwarf(&self.bytes);
+        let units = dwarf::units(&dwarf)?;
+        if symbols.is_empty() && units.is_empty() {
+            return Err(Error::NoSymbols);
+        }
+        build::build(meta, &symbols, &dwarf, &units)
+    }
+
+    fn release(&self) -> Option<String> {
+        let contents = |name: &str| self.elf.section(name).and_then(|s| self.elf.raw(&self.bytes, s).ok());
+        if let Some(vermagic) = contents(".modinfo").and_then(|info| modinfo(info, b"vermagic=")) {
+            return vermagic.split_ascii_whitespace().next().map(str::to_string);
+        }
+        let rodata = contents(".rodata")?;
+        memchr::memmem::find_iter(rodata, b"Linux version ").find_map(|at| {
+            // The banner itself, not the format string of a message: the release begins with a digit.
+            let text = string_at(rodata, at + b"Linux version ".len());
+            let release =
+                text.split(|&b| b == b' ').next().filter(|r| r.first().is_some_and(u8::is_ascii_digit))?;
+            String::from_utf8(release.to_vec()).ok()
+        })
+    }
+}
+
+/// Undoes the compression of a module file (`CONFIG_MODULE_COMPRESS_*`).
+fn decompressed(bytes: Bytes) -> Result<Bytes, Error> {
+    const WHAT: &str = "the file";
+    let fail = |reason: String| Error::Compressed { what: WHAT.into(), reason };
+    let decoder: Box<dyn Read + '_> = match &*bytes {
+        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(&*bytes)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(lzma_rust2::XzReader::new(&*bytes, true)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            Box::new(zstd::Decoder::with_buffer(&*bytes).map_err(|e| fail(e.to_string()))?)
+        }
+        _ => return Ok(bytes),
+    };
+    unpack(WHAT, decoder, bytes.len(), u64::MAX).map(Bytes::Owned)
+}
+
+fn kind(elf: &Elf, bytes: &[u8], path: &Path) -> Kind {
+    if !elf.relocatable {
+        return Kind::Kernel;
+    }
+    let contents = |name: &str| elf.section(name).and_then(|s| elf.raw(bytes, s).ok());
+    let from_info = contents(".modinfo").and_then(|info| modinfo(info, b"name="));
+    let from_struct = || {
+        let name = string_at(contents(".gnu.linkonce.this_module")?, NAME_IN_THIS_MODULE);
+        std::str::from_utf8(name).ok().filter(|name| !name.is_empty())
+    };
+    let from_path = || {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        file.split('.').next().unwrap_or_default().to_string()
+    };
+    let name = from_info.or_else(from_struct).map_or_else(from_path, str::to_string);
+    Kind::Module(name.replace('-', "_"))
+}
+
+/// `.modinfo`: `key=value` strings, each ended by a NUL.
+fn modinfo<'a>(info: &'a [u8], key: &[u8]) -> Option<&'a str> {
+    let value = info.split(|&b| b == 0).find_map(|entry| entry.strip_prefix(key))?;
+    std::str::from_utf8(value).ok().filter(|value| !value.is_empty())
+}
+
+/// `…/vmlinux-RELEASE`, `…/lib/modules/RELEASE/…`: separate debug files often have no text to ask.
+fn release_of_path(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    if let Some(release) = name.strip_prefix("vmlinux-") {
+        return Some(release.strip_suffix(".debug").unwrap_or(release).to_string());
+    }
+    let mut parts = path.iter().map(|part| part.to_string_lossy());
+    parts.find(|part| part == "modules")?;
+    parts.next().filter(|part| part.starts_with(|c: char| c.is_ascii_digit())).map(|part| part.into_owned())
+}

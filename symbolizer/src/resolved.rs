@@ -1,0 +1,172 @@
+//! A whole report against a library: every frame with its place, and what is missing to place the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use report::{Frame, Parsed, Report};
+use serde::Serialize;
+
+use crate::error::chain;
+use crate::image::Image;
+use crate::resolve::{Location, Quality, Query, Resolution};
+use crate::store::{Library, Wanted};
+
+/// A frame beside what was found out about it. The frame itself stays in the report, at the same position.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ResolvedFrame {
+    /// `None`: there is no image for it, or it is not in an image (generated code, bare addresses).
+    pub resolution: Option<Resolution>,
+}
+
+impl ResolvedFrame {
+    /// The calls to show, innermost first; empty when nothing is certain.
+    pub fn chain(&self) -> &[Location] {
+        self.resolution.as_ref().map_or(&[], Resolution::chain)
+    }
+}
+
+/// The frames of one trace, in the order of [`report::Trace::frames`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ResolvedTrace {
+    /// As many as the trace has.
+    pub frames: Vec<ResolvedFrame>,
+}
+
+/// What debug information says about a report. It never changes the report's title.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ResolvedReport {
+    /// For [`Report::ip`], where that is.
+    pub ip: Option<ResolvedFrame>,
+    /// In the order of [`Report::traces`].
+    pub traces: Vec<ResolvedTrace>,
+    /// Images that would resolve more, each once.
+    pub missing: Vec<Wanted>,
+    /// Images whose symbols contradict the log (two frames or more with sizes that no symbol has): another build. None
+    /// of their lines are given.
+    pub mismatched: Vec<Wanted>,
+    /// Images that could not be read, with the reason.
+    pub failures: Vec<String>,
+    /// The folders of the sources, to be taken off paths that people read.
+    pub source_roots: Vec<String>,
+}
+
+/// Resolves all frames of a report.
+pub fn resolve_report(parsed: &Parsed, report: &Report, library: &Library) -> ResolvedReport {
+    let mut work = Work {
+        parsed,
+        library,
+        images: BTreeMap::new(),
+        missing: BTreeSet::new(),
+        failures: BTreeSet::new(),
+    };
+    let mut ip = report.ip.as_ref().map(|frame| work.frame(frame));
+    let mut traces: Vec<ResolvedTrace> = report
+        .traces
+        .iter()
+        .map(|trace| ResolvedTrace { frames: trace.frames.iter().map(|frame| work.frame(frame)).collect() })
+        .collect();
+    let mismatched = work.mismatched(report, &ip, &traces);
+    let all = report.ip.iter().zip(ip.iter_mut()).chain(
+        report
+            .traces
+            .iter()
+            .zip(&mut traces)
+            .flat_map(|(trace, resolved)| trace.frames.iter().zip(&mut resolved.frames)),
+    );
+    for (frame, resolved) in all {
+        if mismatched.contains(&work.wanted(frame)) {
+            resolved.resolution = None;
+        }
+    }
+    let roots: BTreeSet<String> = work.images.values().flatten().map(|image| image.source_root()).collect();
+    ResolvedReport {
+        ip,
+        traces,
+        missing: work.missing.into_iter().collect(),
+        mismatched: mismatched.into_iter().collect(),
+        failures: work.failures.into_iter().collect(),
+        source_roots: roots.into_iter().filter(|root| !root.is_empty()).collect(),
+    }
+}
+
+struct Work<'r> {
+    parsed: &'r Parsed,
+    library: &'r Library,
+    images: BTreeMap<Wanted, Option<Arc<Image>>>,
+    missing: BTreeSet<Wanted>,
+    failures: BTreeSet<String>,
+}
+
+impl Work<'_> {
+    fn wanted(&self, frame: &Frame) -> Wanted {
+        let release = self.parsed.kernel.release.clone();
+        match &frame.module {
+            None => Wanted { build_id: self.parsed.kernel.build_id.clone(), module: None, release },
+            Some(module) => {
+                let listed = self.parsed.modules.iter().find(|listed| listed.name == *module);
+                let build_id = frame.build_id.clone().or_else(|| listed?.build_id.clone());
+                Wanted { build_id, module: Some(module.clone()), release }
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame) -> ResolvedFrame {
+        let nothing = ResolvedFrame { resolution: None };
+        // Code generated at run time is in no image, whatever its name says.
+        let Some(symbol) = frame.symbol.as_deref().filter(|_| frame.bpf.is_none()) else { return nothing };
+        let wanted = self.wanted(frame);
+        let library = self.library;
+        let image = self.images.entry(wanted.clone()).or_insert_with(|| library.find(&wanted));
+        let Some(image) = image else {
+            self.missing.insert(wanted);
+            return nothing;
+        };
+        let query = Query {
+            symbol,
+            offset: frame.offset,
+            size: frame.size,
+            exact: frame.exact,
+            reliable: frame.reliable,
+        };
+        match image.resolve(&query) {
+            Ok(resolution) => {
+                if resolution.quality == Quality::SymbolOnly && !image.index_has_lines() {
+                    self.missing.insert(wanted);
+                }
+                ResolvedFrame { resolution: Some(resolution) }
+            }
+            Err(e) => {
+                self.failures.insert(chain(&e));
+                nothing
+            }
+        }
+    }
+
+    /// The images for which at least two sizes disagree, and more than agree.
+    fn mismatched(
+        &self,
+        report: &Report,
+        ip: &Option<ResolvedFrame>,
+        traces: &[ResolvedTrace],
+    ) -> BTreeSet<Wanted> {
+        let traced = report
+            .traces
+            .iter()
+            .zip(traces)
+            .flat_map(|(trace, resolved)| trace.frames.iter().zip(&resolved.frames));
+        let mut votes: BTreeMap<Wanted, (usize, usize)> = BTreeMap::new();
+        for (frame, resolved) in report.ip.iter().zip(ip).chain(traced) {
+            let (agree, differ) = votes.entry(self.wanted(frame)).or_default();
+            match resolved.resolution.as_ref().map(|resolution| resolution.quality) {
+                Some(Quality::SizeDiffers) => *differ += 1,
+                Some(Quality::Sized | Quality::Ambiguous | Quality::FunctionPointer) => *agree += 1,
+                _ => {}
+            }
+        }
+        votes
+            .into_iter()
+            .filter(|(_, (agree, differ))| *differ >= 2 && differ > agree)
+            .map(|(wanted, _)| wanted)
+            .collect()
+    }
+}

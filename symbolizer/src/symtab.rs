@@ -1,0 +1,165 @@
+//! Text symbols with the sizes that the kernel prints.
+//!
+//! The size in `name+0x12/0x34` is not `st_size`: it is the distance to the next symbol that kallsyms knows
+//! (kernel/kallsyms.c, `get_symbol_pos`), padding included. So the filter of kallsyms matters as much as the names.
+
+use goblin::elf::sym::{STB_LOCAL, STB_WEAK, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_OBJECT};
+
+use crate::elf::{Elf, string_at};
+use crate::error::Error;
+
+/// A vmlinux with everything built in has half a million text symbols.
+const MAX_SYMBOLS: usize = 1 << 24;
+
+/// A place in the text that has a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Symbol<'a> {
+    pub address: u64,
+    /// As the kernel prints it: up to the next symbol of the section, or to its end.
+    pub ksize: u64,
+    /// `st_size`: what the compiler said; 0 for labels of assembly.
+    pub elf_size: u64,
+    pub name: &'a [u8],
+    /// The last symbol of its section: the kernel may print more, up to the end of the page.
+    pub last: bool,
+    /// Order among names of one address: functions before labels, global before weak before local.
+    rank: u8,
+}
+
+/// The symbols of the executable sections in order of their addresses; the preferred name of an address first.
+pub(crate) fn text_symbols<'a>(elf: &Elf, bytes: &'a [u8]) -> Result<Vec<Symbol<'a>>, Error> {
+    let Some((table, strings)) = elf.symbols(bytes)? else { return Ok(Vec::new()) };
+    if table.len() > MAX_SYMBOLS {
+        return Err(Error::TooLarge { what: "symbols".into(), limit: MAX_SYMBOLS as u64 });
+    }
+    let executable: Vec<bool> = elf.sections.iter().map(|s| s.executable()).collect();
+    let mut symbols = Vec::new();
+    for symbol in table.iter().filter(|s| executable.get(s.st_shndx).copied().unwrap_or(false)) {
+        let kind = symbol.st_type();
+        if !matches!(kind, STT_FUNC | STT_NOTYPE | STT_OBJECT | STT_GNU_IFUNC) {
+            continue;
+        }
+        let name = string_at(strings, symbol.st_name);
+        if !kallsyms_keeps(name) {
+            continue;
+        }
+        let base = if elf.relocatable { elf.sections[symbol.st_shndx].address } else { 0 };
+        let bind = match symbol.st_bind() {
+            STB_LOCAL => 2,
+            STB_WEAK => 1,
+            _ => 0,
+        };
+        symbols.push(Symbol {
+            address: base.wrapping_add(symbol.st_value),
+            ksize: 0,
+            elf_size: symbol.st_size,
+            name,
+            last: false,
+            rank: bind + if kind == STT_FUNC { 0 } else { 4 },
+        });
+    }
+    symbols.sort_unstable_by(|a, b| (a.address, a.rank, a.name).cmp(&(b.address, b.rank, b.name)));
+    symbols.dedup_by(|b, a| a.address == b.address && a.name == b.name);
+    measure(elf, &mut symbols);
+    Ok(symbols)
+}
+
+/// Fills `ksize`, walking backwards with the nearest higher address.
+fn measure(elf: &Elf, symbols: &mut [Symbol<'_>]) {
+    let mut sections: Vec<_> = elf.sections.iter().filter(|s| s.executable()).map(|s| s.range()).collect();
+    sections.sort_unstable_by_key(|range| range.start);
+    let mut next = u64::MAX;
+    let mut here = u64::MAX;
+    for symbol in symbols.iter_mut().rev() {
+        if symbol.address != here {
+            (next, here) = (here, symbol.address);
+        }
+        let after = sections.partition_point(|range| range.start <= symbol.address);
+        let end = after.checked_sub(1).map_or(u64::MAX, |at| sections[at].end);
+        symbol.last = next >= end;
+        symbol.ksize = next.min(end).saturating_sub(symbol.address);
+    }
+}
+
+/// What scripts/kallsyms.c and scripts/mksysmap leave out, and `is_mapping_symbol` (include/linux/module_symbol.h).
+fn kallsyms_keeps(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 8] = [
+        b"$",
+        b".L",
+        b"L0",
+        b"__crc_",
+        b"__efistub_",
+        b"__kvm_nvhe_$",
+        b"__kvm_nvhe_.L",
+        b"__AArch64ADRPThunk_",
+    ];
+    const SUFFIXES: [&[u8]; 3] = [b"_from_arm", b"_from_thumb", b"_veneer"];
+    !name.is_empty()
+        && !PREFIXES.iter().any(|p| name.starts_with(p))
+        && !SUFFIXES.iter().any(|s| name.ends_with(s))
+        && memchr::memmem::find(name, b".long_branch.").is_none()
+        && memchr::memmem::find(name, b".plt_branch.").is_none()
+}
+
+/// Symbols that stand in front of a function: they delimit sizes, but no code runs in them.
+pub(crate) fn is_prefix_symbol(name: &str) -> bool {
+    ["__pfx_", "__cfi_", "__kcfi_typeid_"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The name without what compilers append: `foo.isra.0.cold` → `foo`. The DWARF name of a function is its stem.
+pub(crate) fn stem(name: &str) -> &str {
+    const WORDS: [&str; 12] = [
+        "cold",
+        "warm",
+        "hot",
+        "isra",
+        "part",
+        "constprop",
+        "llvm",
+        "cfi",
+        "cfi_jt",
+        "lto_priv",
+        "localalias",
+        "str",
+    ];
+    let mut rest = name;
+    while let Some((head, tail)) = rest.rsplit_once('.') {
+        let number = !tail.is_empty() && tail.bytes().all(|b| b.is_ascii_digit());
+        if head.is_empty() || !(number || WORDS.contains(&tail)) {
+            break;
+        }
+        rest = head;
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suffixes_of_compilers_come_off() {
+        for (name, want) in [
+            ("foo", "foo"),
+            ("foo.isra.0", "foo"),
+            ("foo.constprop.0.cold", "foo"),
+            ("foo.llvm.1234567890", "foo"),
+            ("foo.cfi_jt", "foo"),
+            ("foo.lto_priv.0", "foo"),
+            (".hidden", ".hidden"),
+            ("_RNvCs1.abc", "_RNvCs1.abc"),
+        ] {
+            assert_eq!(stem(name), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn kallsyms_leaves_out_mapping_symbols_and_thunks() {
+        for name in ["$x", ".Ltmp3", "", "__crc_printk", "foo_veneer", "a.long_branch.b"] {
+            assert!(!kallsyms_keeps(name.as_bytes()), "{name}");
+        }
+        for name in ["foo", "__pfx_foo", "_RNv$x", "foo.cold"] {
+            assert!(kallsyms_keeps(name.as_bytes()), "{name}");
+        }
+    }
+}
