@@ -1,8 +1,8 @@
-//! Prints the log of a dump: `cargo run -p vmcore --example dump -- log DUMP`.
+//! Prints what a dump holds: `cargo run -p vmcore --example dump -- log|tasks|facts DUMP`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [what, path] = &arguments[..] else { return Err("usage: dump log DUMP".into()) };
+    let [what, path] = &arguments[..] else { return Err("usage: dump log|tasks|facts DUMP".into()) };
     let dump = vmcore::open(path.as_ref())?;
     match what.as_str() {
         "log" => {
@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 eprintln!("note: {}: {}", note.code, note.text);
             }
         }
+        "tasks" => println!("{}", serde_json::to_string_pretty(&dump.tasks())?),
+        "facts" => println!("{}", serde_json::to_string_pretty(&dump.facts())?),
         other => return Err(format!("unknown: {other}").into()),
     }
     Ok(())

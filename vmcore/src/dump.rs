@@ -16,7 +16,7 @@ mod split;
 
 pub(crate) use elf::write as write_elf;
 pub(crate) use image::Image;
-pub(crate) use notes::{ElfNote, elf_note, parse as parse_notes};
+pub(crate) use notes::{ElfNote, gnu_build_id, parse as parse_notes};
 pub(crate) use physical::Physical;
 
 use crate::error::Error;

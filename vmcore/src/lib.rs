@@ -13,31 +13,54 @@
 
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+mod address;
+mod bpf;
+mod btf;
+mod cgroup;
+mod code;
 mod dump;
 mod error;
+mod facts;
+mod kallsyms;
+mod kernel;
 mod memory;
+mod modules;
 mod printk;
+mod registers;
+mod tasks;
 mod translate;
+mod unwind;
 mod vmcoreinfo;
 
+pub use address::Address;
+pub use bpf::Program;
 pub use dump::{Format, Lack, Machine};
 pub use error::Error;
+pub use facts::Facts;
+pub use modules::{Module, Piece};
 pub use printk::{Log, Record};
-pub use report::Note;
+pub use registers::Registers;
+pub use report::{BuildId, Note};
+pub use tasks::{Frame, Task, Tasks};
 
-use dump::{Image, Opened, Physical};
+use code::Code;
+use dump::{ElfNote, Image, Opened, Physical};
+use kernel::Kernel;
 use memory::Memory;
+use std::cell::OnceCell;
 use std::path::Path;
+use tasks::Running;
 use translate::Translation;
 use vmcoreinfo::VmcoreInfo;
 
 /// An opened dump.
 pub struct Dump {
-    memory: Memory,
-    info: VmcoreInfo,
+    kernel: Kernel,
+    elf_notes: Vec<ElfNote>,
     notes: Vec<Note>,
     format: Format,
     flattened: bool,
+    code: OnceCell<Code>,
 }
 
 /// Opens the dump at `path`: any container, flattened or not, also packed with zstd, gzip or xz.
@@ -66,11 +89,12 @@ impl Dump {
         let translation = Translation::new(machine, &info, opened.phys_base, None);
         let physical = Physical::new(opened.container);
         Self {
-            memory: Memory::new(physical, translation),
-            info,
+            kernel: Kernel::new(Memory::new(physical, translation), info),
+            elf_notes: opened.elf_notes,
             notes,
             format: opened.format,
             flattened: opened.flattened,
+            code: OnceCell::new(),
         }
     }
 
@@ -91,6 +115,30 @@ impl Dump {
 
     /// The kernel log.
     pub fn log(&self) -> Log {
-        printk::read(&self.memory, &self.info)
+        printk::read(&self.kernel.memory, &self.kernel.info)
+    }
+
+    /// All tasks with their stacks, from the dump's own symbols, types and unwind tables.
+    pub fn tasks(&self) -> Tasks {
+        self.running_and_all().1
+    }
+
+    /// The crash as a whole.
+    pub fn facts(&self) -> Facts {
+        let (running, tasks) = self.running_and_all();
+        facts::read(&self.kernel, self.code(), &running, &tasks, &self.log())
+    }
+
+    /// The tasks, their notes led by what is wrong with the dump, its tables and the CPUs.
+    fn running_and_all(&self) -> (Vec<Running>, Tasks) {
+        let mut notes = [&self.notes[..], self.kernel.notes(), &self.code().notes].concat();
+        let running = tasks::running(&self.kernel, &self.elf_notes, &mut notes);
+        let mut tasks = tasks::read(&self.kernel, self.code(), &running);
+        tasks.notes.splice(0..0, notes);
+        (running, tasks)
+    }
+
+    fn code(&self) -> &Code {
+        self.code.get_or_init(|| Code::read(&self.kernel))
     }
 }

@@ -1,5 +1,9 @@
 //! ELF notes: `u32 namesz, descsz, type`, then name and description, each padded to four bytes.
 
+use report::BuildId;
+
+const NT_GNU_BUILD_ID: u32 = 3;
+
 /// One note; in a crash dump `CORE` (registers of a CPU), `VMCOREINFO`, `QEMU`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ElfNote {
@@ -31,6 +35,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Vec<ElfNote> {
         at = desc_at.saturating_add(descsz.next_multiple_of(4));
     }
     notes
+}
+
+/// The GNU build id among the notes of a section.
+pub(crate) fn gnu_build_id(bytes: &[u8]) -> Option<BuildId> {
+    let mut found =
+        parse(bytes).into_iter().filter(|note| note.name == b"GNU" && note.kind == NT_GNU_BUILD_ID);
+    found.find_map(|note| BuildId::new(&note.desc).ok())
 }
 
 /// Writes one note.

@@ -1,0 +1,398 @@
+//! All tasks of the dead kernel: who they were, what they waited for, where they stood.
+
+use crate::address::Address;
+use crate::cgroup;
+use crate::code::Code;
+use crate::dump::ElfNote;
+use crate::kernel::{Absent, Kernel};
+use crate::registers::{self, Registers};
+use crate::unwind::{Step, Unwinder, Walk};
+use report::{BuildId, Note};
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+
+/// `PID_MAX_LIMIT` is 4 million; a dump of a machine with more than this many threads is a damaged list.
+const MAX_TASKS: usize = 1 << 18;
+/// `TASK_COMM_LEN`.
+const COMM: usize = 16;
+/// Nodes of the tree of process ids: 64 entries each, so this is enough for all of [`MAX_TASKS`].
+const MAX_NODES: usize = 1 << 16;
+
+/// Bits of `task->__state` that are reported, and the letters for them (`task_index_to_char`).
+const TASK_REPORT: u32 = 0x7f;
+const STATES: &[u8; 8] = b"RSDTtXZP";
+/// An uninterruptible sleep that does not count as load is idle.
+const TASK_NOLOAD: u32 = 0x400;
+
+/// A frame of a kernel stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Frame {
+    /// As unwound: where `interrupted` is false a return address.
+    pub pc: Address,
+    /// The symbol the kernel would print; none in user space.
+    pub symbol: Option<String>,
+    /// `pc` minus the symbol's address.
+    pub offset: Option<u64>,
+    /// All names of that place, as the kernel would print them: `vfs_write+0xf8`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kallsyms: Vec<String>,
+    /// The module whose code it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
+    /// That module's build id, to find its debug information.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build_id: Option<BuildId>,
+    /// Is `pc` the instruction itself (a fault, an interrupt, user space)?
+    pub interrupted: bool,
+    /// False where no unwind data led here, only a guess.
+    pub reliable: bool,
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Task {
+    /// Its thread id.
+    pub pid: i32,
+    /// Its process.
+    pub tgid: i32,
+    /// The process that started it.
+    pub ppid: i32,
+    /// Its name, at most 15 bytes.
+    pub comm: String,
+    /// As `ps` shows it: R, S, D, T, t, X, Z, P, I.
+    pub state: char,
+    /// The CPU it ran on last.
+    pub cpu: u32,
+    /// Was it running when the machine died?
+    pub on_cpu: bool,
+    /// Has it no memory of its own?
+    pub kernel_thread: bool,
+    /// `struct task_struct`.
+    pub task_struct: Address,
+    /// Innermost frame first; none where it could not be read.
+    pub stack: Option<Vec<Frame>>,
+    /// Why there is no stack, or where it broke off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_error: Option<String>,
+    /// Which container it ran in; for the tasks on a CPU only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+}
+
+/// The tasks of a dump.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tasks {
+    /// First the idle tasks, one for each CPU, then the others by pid.
+    pub tasks: Vec<Task>,
+    /// False where a list could not be read to its end.
+    pub complete: bool,
+    /// What was missing.
+    pub notes: Vec<Note>,
+}
+
+/// What the tasks on the CPUs were, and the registers they left.
+pub(crate) struct Running {
+    pub cpu: u32,
+    /// `struct task_struct`.
+    pub task: u64,
+    pub registers: Option<Registers>,
+}
+
+/// Who ran where. CPUs that cannot be read are left out, with a note.
+pub(crate) fn running(kernel: &Kernel, elf_notes: &[ElfNote], notes: &mut Vec<Note>) -> Vec<Running> {
+    let cpus = kernel.online_cpus().unwrap_or_else(|cause| {
+        notes.push(Note::new("cpus", format!("which CPUs were online is not known: {cause}")));
+        Vec::new()
+    });
+    let machine = kernel.memory.translation.machine();
+    let in_order = registers::from_notes(machine, elf_notes);
+    let mut found = Vec::new();
+    for &cpu in &cpus {
+        let task = match on_runqueue(kernel, cpu, "curr") {
+            Ok(task) => task,
+            Err(cause) => {
+                notes.push(Note::new("cpu-task", format!("what ran on CPU {cpu} is not known: {cause}")));
+                continue;
+            }
+        };
+        // The kernel's own note is exact. The container's are in order, but CPUs that did not answer are skipped.
+        let registers = registers::of_cpu(kernel, cpu)
+            .ok()
+            .flatten()
+            .or_else(|| (in_order.len() == cpus.len()).then(|| in_order.get(found.len()).cloned()).flatten());
+        if registers.is_none() {
+            notes.push(Note::new("cpu-registers", format!("CPU {cpu} left no registers")));
+        }
+        found.push(Running { cpu, task, registers });
+    }
+    found
+}
+
+fn on_runqueue(kernel: &Kernel, cpu: u32, member: &str) -> Result<u64, Absent> {
+    kernel.kernel_pointer(kernel.per_cpu("runqueues", cpu)?, "rq", member)
+}
+
+/// Every task that any way leads to.
+pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running]) -> Tasks {
+    let mut notes = Vec::new();
+    let unwinder = Unwinder::new(kernel, code, &mut notes);
+    let idle: Vec<u64> = running.iter().filter_map(|cpu| on_runqueue(kernel, cpu.cpu, "idle").ok()).collect();
+    let mut found = Found::default();
+    found.lists(kernel, &mut notes);
+    if !found.complete {
+        found.pids(kernel).unwrap_or_else(|cause| {
+            notes.push(Note::new("pids", format!("the tree of process ids cannot be read: {cause}")));
+        });
+    }
+    for cpu in running {
+        found.add(cpu.task);
+    }
+    let reader = Reader { kernel, code, unwinder, running };
+    let mut tasks = Vec::new();
+    let mut unreadable = 0;
+    for (at, address) in idle.iter().copied().chain(found.tasks).enumerate() {
+        if at >= idle.len() && idle.contains(&address) {
+            continue;
+        }
+        match reader.task(address) {
+            Ok(task) => tasks.push(task),
+            Err(cause) => {
+                if unreadable == 0 {
+                    notes
+                        .push(Note::new("task", format!("the task at {address:#x} cannot be read: {cause}")));
+                }
+                unreadable += 1;
+            }
+        }
+    }
+    if unreadable > 1 {
+        notes.push(Note::new("task", format!("{unreadable} tasks cannot be read")));
+    }
+    let first = idle.len().min(tasks.len());
+    tasks[first..].sort_by_key(|task| task.pid);
+    Tasks { tasks, complete: found.complete && unreadable == 0, notes }
+}
+
+/// Addresses of tasks, each once, in the order found.
+#[derive(Default)]
+struct Found {
+    tasks: Vec<u64>,
+    seen: HashSet<u64>,
+    complete: bool,
+}
+
+impl Found {
+    fn add(&mut self, task: u64) {
+        if self.tasks.len() < MAX_TASKS && self.seen.insert(task) {
+            self.tasks.push(task);
+        }
+    }
+
+    /// All processes from `init_task` on, and the threads of each.
+    fn lists(&mut self, kernel: &Kernel, notes: &mut Vec<Note>) {
+        let lists = || -> Result<_, Absent> {
+            let tasks = kernel.offset("task_struct", "tasks")?;
+            let head = kernel.symbol("init_task")?.wrapping_add(tasks);
+            let node = kernel.offset("task_struct", "thread_node")?;
+            let threads = kernel.offset("signal_struct", "thread_head")?;
+            Ok((tasks, head, node, threads))
+        };
+        let (tasks, head, node, threads) = match lists() {
+            Ok(lists) => lists,
+            Err(cause) => {
+                notes.push(Note::new("tasks", format!("the list of tasks cannot be found: {cause}")));
+                return;
+            }
+        };
+        let (leaders, broken) = around(kernel, head, MAX_TASKS);
+        self.complete = broken.is_none();
+        if let Some(cause) = broken {
+            notes
+                .push(Note::new("tasks", format!("the list of tasks ends after {}: {cause}", leaders.len())));
+        }
+        for leader in leaders.into_iter().map(|at| at.wrapping_sub(tasks)) {
+            self.add(leader);
+            let Ok(signal) = kernel.kernel_pointer(leader, "task_struct", "signal") else { continue };
+            let (members, broken) = around(kernel, signal.wrapping_add(threads), MAX_TASKS);
+            if let Some(cause) = broken
+                && self.complete
+            {
+                self.complete = false;
+                notes.push(Note::new("threads", format!("the threads of a process end too soon: {cause}")));
+            }
+            for thread in members {
+                self.add(thread.wrapping_sub(node));
+            }
+        }
+    }
+
+    /// All tasks in the tree of process ids (`init_pid_ns.idr`, an xarray of `struct pid`): another way, over other
+    /// pages.
+    fn pids(&mut self, kernel: &Kernel) -> Result<(), Absent> {
+        let root =
+            kernel.symbol("init_pid_ns")?.wrapping_add(kernel.offset("pid_namespace", "idr.idr_rt.xa_head")?);
+        let slots = kernel.offset("xa_node", "slots")?;
+        let width = kernel.member_size("xa_node", "slots")? / 8;
+        let links = kernel.offset("task_struct", "pid_links")?;
+        let mut entries = vec![kernel.memory.u64(root)?];
+        let mut nodes = 0;
+        while let Some(entry) = entries.pop() {
+            if entry & 3 == 2 && entry > 4096 && nodes < MAX_NODES {
+                // An inner node (`xa_is_node`).
+                nodes += 1;
+                let at = (entry - 2).wrapping_add(slots);
+                entries.extend(
+                    (0..width.min(64)).filter_map(|i| kernel.memory.u64(at.wrapping_add(8 * i)).ok()),
+                );
+            } else if entry & 3 == 0 && kernel.memory.translation.is_kernel(entry) {
+                // `pid->tasks[PIDTYPE_PID]` is a list of one.
+                if let Ok(first) = kernel.kernel_pointer(entry, "pid", "tasks") {
+                    self.add(first.wrapping_sub(links));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The nodes of a circular list, without its head. Where a page is missing the list is also walked backwards, which
+/// gives all but what lies between two holes.
+fn around(kernel: &Kernel, head: u64, limit: usize) -> (Vec<u64>, Option<Absent>) {
+    let mut seen = HashSet::from([head]);
+    let mut nodes = Vec::new();
+    let mut walk = |member: &str| -> Result<(), Absent> {
+        let mut at = head;
+        loop {
+            at = kernel.kernel_pointer(at, "list_head", member)?;
+            if at == head {
+                return Ok(());
+            }
+            if nodes.len() >= limit || !seen.insert(at) {
+                return Err(Absent::Odd("the list goes round in a circle".into()));
+            }
+            nodes.push(at);
+        }
+    };
+    let broken = walk("next").err();
+    if broken.is_some() {
+        let _ = walk("prev");
+    }
+    (nodes, broken)
+}
+
+struct Reader<'a> {
+    kernel: &'a Kernel,
+    code: &'a Code,
+    unwinder: Unwinder<'a>,
+    running: &'a [Running],
+}
+
+impl Reader<'_> {
+    fn task(&self, at: u64) -> Result<Task, Absent> {
+        let kernel = self.kernel;
+        let field = |member| Ok::<_, Absent>(at.wrapping_add(kernel.offset("task_struct", member)?));
+        let number = |member| Ok::<_, Absent>(kernel.memory.i32(field(member)?)?);
+        let state = number("__state").or_else(|_| number("state"))? as u32;
+        let exit_state = number("exit_state").unwrap_or(0) as u32;
+        let parent = kernel.kernel_pointer(at, "task_struct", "real_parent");
+        let cpu = self.running.iter().find(|cpu| cpu.task == at);
+        let (stack, stack_error) = match self.stack(at, cpu) {
+            Ok(walk) => (Some(self.frames(&walk.steps)), walk.stopped),
+            Err(cause) => (None, Some(cause.to_string())),
+        };
+        Ok(Task {
+            pid: number("pid")?,
+            tgid: number("tgid")?,
+            ppid: parent
+                .and_then(|parent| {
+                    Ok(kernel.memory.i32(parent.wrapping_add(kernel.offset("task_struct", "pid")?))?)
+                })
+                .unwrap_or(0),
+            comm: kernel.memory.string(field("comm")?, COMM)?,
+            state: letter(state, exit_state),
+            cpu: number("thread_info.cpu").or_else(|_| number("cpu")).unwrap_or(0) as u32,
+            on_cpu: cpu.is_some_and(|_| true),
+            kernel_thread: kernel.pointer(at, "task_struct", "mm")? == 0,
+            task_struct: Address(at),
+            stack,
+            stack_error,
+            cgroup: cpu.and_then(|_| cgroup::path(kernel, at).ok()),
+        })
+    }
+
+    fn stack(&self, task: u64, cpu: Option<&Running>) -> Result<Walk, Absent> {
+        let stack = self.kernel.kernel_pointer(task, "task_struct", "stack")?;
+        match cpu {
+            Some(Running { registers: Some(registers), .. }) => Ok(self.unwinder.running(registers, stack)),
+            Some(Running { cpu, .. }) => Err(Absent::Odd(format!("CPU {cpu} left no registers"))),
+            None => self.unwinder.sleeping(task, stack),
+        }
+    }
+
+    fn frames(&self, steps: &[Step]) -> Vec<Frame> {
+        steps.iter().map(|step| self.frame(step)).collect()
+    }
+
+    fn frame(&self, step: &Step) -> Frame {
+        // A return address may already belong to the next function, when the call was the last instruction.
+        let key = if step.exact { step.pc } else { step.pc.wrapping_sub(1) };
+        let named = self.code.name(self.kernel, key);
+        let offset = named.as_ref().map(|named| step.pc.wrapping_sub(named.start));
+        let module = named.as_ref().and_then(|named| named.module).map(|at| &self.code.modules[at].module);
+        let names = named.map(|named| named.names).unwrap_or_default();
+        Frame {
+            pc: Address(step.pc),
+            symbol: names.first().cloned(),
+            offset,
+            kallsyms: names.iter().map(|name| format!("{name}+{:#x}", offset.unwrap_or(0))).collect(),
+            module: module.map(|module| module.name.clone()),
+            build_id: module.and_then(|module| module.build_id.clone()),
+            interrupted: step.exact,
+            reliable: step.reliable,
+        }
+    }
+}
+
+fn letter(state: u32, exit_state: u32) -> char {
+    let reported = (state | exit_state) & TASK_REPORT;
+    let letter = char::from(STATES[(u32::BITS - reported.leading_zeros()) as usize]);
+    if letter == 'D' && state & !reported == TASK_NOLOAD { 'I' } else { letter }
+}
+
+impl Tasks {
+    /// Tasks grouped by identical stack, the largest group first: how a hang is read.
+    pub fn by_stack(&self) -> Vec<Vec<&Task>> {
+        let mut groups: HashMap<Vec<(Option<&str>, Option<u64>)>, Vec<&Task>> = HashMap::new();
+        for task in &self.tasks {
+            let frames = task.stack.iter().flatten();
+            let key = frames
+                .filter(|frame| frame.symbol.is_some())
+                .map(|frame| (frame.symbol.as_deref(), frame.offset));
+            groups.entry(key.collect()).or_default().push(task);
+        }
+        let mut groups: Vec<_> = groups.into_values().collect();
+        groups.sort_by_key(|group| (usize::MAX - group.len(), group.first().map(|task| task.pid)));
+        groups
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::letter;
+
+    #[test]
+    fn states_have_the_letters_of_ps() {
+        for (state, exit, want) in [
+            (0, 0, 'R'),
+            (1, 0, 'S'),
+            (2, 0, 'D'),
+            (0x402, 0, 'I'),
+            (4, 0, 'T'),
+            (8, 0, 't'),
+            (0, 0x10, 'X'),
+            (0, 0x20, 'Z'),
+        ] {
+            assert_eq!(letter(state, exit), want, "{state:#x} {exit:#x}");
+        }
+    }
+}
