@@ -71,7 +71,7 @@ pub async fn list(db: impl SqliteExecutor<'_>, limit: u32) -> Result<Vec<Image>>
 
 /// The file that answers a want: by build-id where there is one; else by release and name, and then only if
 /// exactly one build is at hand, since two builds of one release have other offsets.
-pub async fn find(db: &mut SqliteConnection, wanted: &Wanted) -> Result<Option<Image>> {
+pub async fn find(db: impl SqliteExecutor<'_>, wanted: &Wanted) -> Result<Option<Image>> {
     if !wanted.build_id.is_empty() {
         return by_build_id(db, &wanted.build_id).await;
     }

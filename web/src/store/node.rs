@@ -173,3 +173,11 @@ pub async fn upsert(
     }
     Ok(id)
 }
+
+/// How many nodes of class field handed something over since.
+pub async fn count_heard(db: impl SqliteExecutor<'_>, since_us: i64) -> Result<i64> {
+    sqlx::query_scalar("SELECT count(*) FROM node WHERE class = 0 AND last_us >= $1")
+        .bind(since_us)
+        .fetch_one(db)
+        .await
+}

@@ -238,3 +238,69 @@ pub async fn differences(db: impl SqliteExecutor<'_>) -> Result<Vec<Difference>>
     .fetch_all(db)
     .await
 }
+
+/// Crashes of one signature on one day.
+#[derive(Clone, Debug, FromRow, Serialize)]
+pub struct OfDay {
+    /// Row id of the signature.
+    #[serde(skip)]
+    pub signature_row: i64,
+    /// Days since 1970 UTC.
+    pub day: i64,
+    /// Crashes.
+    pub crashes: i64,
+}
+
+/// Several signatures by day, from `from_day` on, oldest first.
+pub async fn days_of_signatures(
+    db: impl SqliteExecutor<'_>,
+    signatures: &[i64],
+    from_day: i64,
+) -> Result<Vec<OfDay>> {
+    if signatures.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = sqlx::QueryBuilder::new(
+        "SELECT signature_id AS signature_row, day, sum(crashes) AS crashes FROM signature_day WHERE day >= ",
+    );
+    query.push_bind(from_day).push(" AND signature_id IN (");
+    let mut list = query.separated(", ");
+    for id in signatures {
+        list.push_bind(*id);
+    }
+    query.push(") GROUP BY signature_id, day ORDER BY signature_id, day");
+    query.build_query_as().fetch_all(db).await
+}
+
+/// All crashes on one kernel release in a window of days.
+#[derive(Clone, Debug, FromRow, Serialize)]
+pub struct OfRelease {
+    /// Kernel release.
+    pub kernel: String,
+    /// Crashes.
+    pub crashes: i64,
+    /// Those that killed the machine.
+    pub fatal: i64,
+    /// Distinct nodes that crashed on it, ever.
+    pub nodes: i64,
+    /// Distinct signatures seen on it, ever.
+    pub signatures: i64,
+    /// When it was first met.
+    pub first_us: i64,
+}
+
+/// Kernel releases that crashed from `from_day` on, most crashes first.
+pub async fn releases(db: impl SqliteExecutor<'_>, from_day: i64) -> Result<Vec<OfRelease>> {
+    sqlx::query_as(
+        "SELECT r.kernel, sum(d.crashes) AS crashes, sum(d.fatal) AS fatal, min(r.first_us) AS first_us,
+                (SELECT count(DISTINCT x.node_id) FROM sighting x JOIN release y ON y.id = x.release_id
+                  WHERE y.kernel = r.kernel) AS nodes,
+                (SELECT count(DISTINCT x.signature_id) FROM signature_release x JOIN release y ON y.id = x.release_id
+                  WHERE y.kernel = r.kernel) AS signatures
+           FROM release_day d JOIN release r ON r.id = d.release_id
+          WHERE d.day >= $1 GROUP BY r.kernel ORDER BY crashes DESC, r.kernel",
+    )
+    .bind(from_day)
+    .fetch_all(db)
+    .await
+}

@@ -1,0 +1,96 @@
+//! REST under `/api/v1`: one file a resource, each handler beside what it takes and gives.
+
+pub mod crashes;
+pub mod evidence;
+pub mod handover;
+pub mod nodes;
+pub mod signatures;
+pub mod symbols;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+
+use crate::problem::{self, Error, malformed, not_found};
+
+/// A body may stand still this long.
+const STALL: Duration = Duration::from_secs(30);
+/// And take this long in all.
+const WHOLE: Duration = Duration::from_secs(600);
+
+/// An id in the path. What is not even the form of one is as unknown as any other.
+#[derive(Clone, Copy, Debug)]
+pub struct Id<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Id<T>
+where
+    T: FromStr + Send,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Id<T>, Error> {
+        let Path(text) =
+            Path::<String>::from_request_parts(parts, state).await.map_err(|_| not_found("no id"))?;
+        text.parse().map(Id).map_err(|_| not_found(format!("{text:?} is not an id of this kind")))
+    }
+}
+
+/// The query of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Params<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Params<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params<T>, Error> {
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|Query(params)| Params(params)).map_err(|rejection| malformed(rejection.body_text()))
+    }
+}
+
+/// Reads a body of at most `cap` bytes; more is `code`, told before it is read where the length is announced.
+pub async fn read_body(headers: &HeaderMap, body: Body, cap: u64, code: &str) -> Result<Vec<u8>, Error> {
+    let over =
+        |size: u64| problem::too_large(code, format!("{size} bytes or more, where at most {cap} are taken"));
+    if let Some(announced) = content_length(headers)
+        && announced > cap
+    {
+        return Err(over(announced));
+    }
+    let mut bytes = Vec::new();
+    let mut body = body;
+    let whole = async {
+        loop {
+            let frame = match tokio::time::timeout(STALL, body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(malformed(format!("the body broke off: {error}"))),
+                Ok(None) => return Ok(()),
+                Err(_) => return Err(malformed("the body stood still for 30 s")),
+            };
+            if let Some(data) = frame.data_ref() {
+                if bytes.len() as u64 + data.len() as u64 > cap {
+                    return Err(over(bytes.len() as u64 + data.len() as u64));
+                }
+                bytes.extend_from_slice(data);
+            }
+        }
+    };
+    tokio::time::timeout(WHOLE, whole).await.map_err(|_| malformed("the body took more than 10 min"))??;
+    Ok(bytes)
+}
+
+/// What `Content-Length` announces.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,113 @@
+//! Crashes: lists, and one with all that its evidence says.
+
+use axum::Json;
+use axum::extract::State;
+use handover::{BootId, CrashId, NodeId};
+use report::Report;
+use serde::{Deserialize, Serialize};
+
+use super::{Id, Params};
+use crate::app::{App, AppState};
+use crate::auth::Reader;
+use crate::paging::{self, After, Page};
+use crate::problem::{Error, not_found};
+use crate::reading::{self, Note};
+use crate::store::signature::SignatureId;
+use crate::store::{crash, image, node};
+
+/// What a list of crashes may be asked for.
+#[derive(Debug, Default, Deserialize)]
+pub struct List {
+    signature: Option<SignatureId>,
+    node: Option<NodeId>,
+    kernel: Option<String>,
+    fatal: Option<bool>,
+    after: Option<String>,
+    limit: Option<u32>,
+}
+
+/// `GET /crashes`
+pub async fn list(
+    State(app): State<AppState>,
+    _: Reader,
+    Params(List { signature, node, kernel, fatal, after, limit }): Params<List>,
+) -> Result<Json<Page<crash::Crash>>, Error> {
+    let db = app.store.read();
+    let signature = match signature {
+        Some(key) => Some(super::signatures::find(&app, &key).await?.id),
+        None => None,
+    };
+    let node = match node {
+        Some(key) => {
+            Some(node::by_key(db, &key).await?.ok_or_else(|| not_found(format!("no node {key}")))?.id)
+        }
+        None => None,
+    };
+    let filter = crash::Filter { signature, node, boot: None, kernel, fatal };
+    let list = ("crashes", &filter);
+    let size = paging::size(limit);
+    let after = paging::after(after.as_deref(), &list)?;
+    let rows = crash::list(db, &filter, after, size + 1).await?;
+    Ok(Json(Page::of(rows, size, &list, |row| After { key: row.at_us, id: row.id })))
+}
+
+/// A crash with its report.
+#[derive(Debug, Serialize)]
+pub struct Whole {
+    #[serde(flatten)]
+    crash: crash::Crash,
+    evidence: Vec<crash::Source>,
+    /// What the evidence says; absent when only its count is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<Report>,
+    notes: Vec<Note>,
+    missing: Vec<image::Missing>,
+    /// Other crashes of the same boot.
+    same_boot: Vec<Mate>,
+}
+
+/// Another crash of the same boot.
+#[derive(Debug, Serialize)]
+struct Mate {
+    crash_id: CrashId,
+    boot_id: BootId,
+    title: String,
+    kernel_us: Option<i64>,
+    fatal: bool,
+}
+
+/// `GET /crashes/{crash_id}`
+pub async fn one(State(app): State<AppState>, _: Reader, Id(key): Id<CrashId>) -> Result<Json<Whole>, Error> {
+    let db = app.store.read();
+    let crash = find(&app, &key).await?;
+    let (report, notes) = match reading::of_crash(&app, &crash).await? {
+        Some((mut reading, number)) => (Some(reading.parsed.reports.swap_remove(number)), reading.notes),
+        None => (None, Vec::new()),
+    };
+    let filter = crash::Filter { boot: Some(crash.boot_row), ..crash::Filter::default() };
+    let mates = crash::list(db, &filter, None, paging::PAGE).await?;
+    let same_boot = mates
+        .into_iter()
+        .filter(|mate| mate.id != crash.id)
+        .map(|mate| Mate {
+            crash_id: mate.crash_id,
+            boot_id: mate.boot_id,
+            title: mate.title,
+            kernel_us: mate.kernel_us,
+            fatal: mate.fatal,
+        })
+        .collect();
+    Ok(Json(Whole {
+        evidence: crash::sources(db, crash.id).await?,
+        missing: image::missing_of(db, crash.id).await?,
+        report,
+        notes,
+        same_boot,
+        crash,
+    }))
+}
+
+/// The crash of an id.
+pub async fn find(app: &App, key: &CrashId) -> Result<crash::Crash, Error> {
+    crash::by_key(app.store.read(), key).await?.ok_or_else(|| not_found(format!("no crash {key}")))
+}

@@ -1,0 +1,121 @@
+//! The service as a whole: what it holds, how it starts, how it stops.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use handover::{KeyId, ServiceId};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::blobs::Blobs;
+use crate::clock::now_us;
+use crate::problem::Error;
+use crate::store::Store;
+use crate::store::writer::{Signer, Writer};
+use crate::symbols::Symbols;
+use crate::{jobs, pipeline, random, router, secrets, store};
+
+/// What every handler holds.
+pub type AppState = Arc<App>;
+
+/// Uploads whose bytes are in memory at once: each at most 1 MiB coded and 16 MiB decoded.
+const UPLOADS: usize = 32;
+
+/// The service.
+#[derive(Debug)]
+pub struct App {
+    /// Both databases.
+    pub store: Store,
+    /// Custody's writer.
+    pub writer: Writer,
+    /// Large evidence.
+    pub blobs: Blobs,
+    /// Debug files.
+    pub symbols: Symbols,
+    /// The service's id.
+    pub service: ServiceId,
+    /// The key that signs receipts.
+    pub key: KeyId,
+    /// Whether a request on loopback may read without a token.
+    pub open_to_local_readers: bool,
+    /// Free places for uploads.
+    pub uploads: Semaphore,
+    /// Wakes the job worker.
+    pub jobs_due: Notify,
+    /// Where new tokens were written, at the first start.
+    pub new_tokens: Vec<PathBuf>,
+    /// Held while the service runs, so that no second one writes to the same folder.
+    _lock: File,
+}
+
+/// How a service is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Everything it keeps is below this folder.
+    pub data: PathBuf,
+    /// Let requests on loopback read without a token.
+    pub open_to_local_readers: bool,
+}
+
+/// Opens a data folder, which is made at the first start.
+pub async fn open(setup: &Setup) -> Result<AppState, Error> {
+    let data: &Path = &setup.data;
+    secrets::folder(data)?;
+    let lock = lock(&data.join("lock"))?;
+    let (store, mut custody) = Store::open(data).await?;
+    let key = secrets::signing_key(data)?;
+    let service = store::service::open(&mut custody, ServiceId::new(random::bytes()), now_us()).await?;
+    store::service::publish(&mut custody, &key.public(), now_us()).await?;
+    let mut main = store.write().await?;
+    let new_tokens = secrets::first_tokens(data, &mut main).await?;
+    store::job::release_all(&mut main).await?;
+    main.commit().await?;
+    let key_id = key.public().id();
+    Ok(Arc::new(App {
+        store,
+        writer: Writer::start(custody, Signer { service: service.id, epoch: service.epoch, key }),
+        blobs: Blobs::open(data)?,
+        symbols: Symbols::open(data)?,
+        service: service.id,
+        key: key_id,
+        open_to_local_readers: setup.open_to_local_readers,
+        uploads: Semaphore::new(UPLOADS),
+        jobs_due: Notify::new(),
+        new_tokens,
+        _lock: lock,
+    }))
+}
+
+/// Two services on one folder would both believe to be custody's only writer.
+fn lock(path: &Path) -> Result<File, Error> {
+    let file = File::create(path).map_err(Error::disk("creating", path))?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => Error::Inside("another service runs on this data folder"),
+        TryLockError::Error(error) => Error::disk("locking", path)(error),
+    })?;
+    Ok(file)
+}
+
+/// Serves until `shutdown` completes: then answers what is under way, stops reading, closes the databases.
+pub async fn run(
+    listener: TcpListener,
+    app: AppState,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let (stop, stopped) = watch::channel(false);
+    let readers = [
+        tokio::spawn(pipeline::run(Arc::clone(&app), stopped.clone())),
+        tokio::spawn(jobs::run(Arc::clone(&app), stopped)),
+    ];
+    let served =
+        axum::serve(listener, router::router(Arc::clone(&app))).with_graceful_shutdown(shutdown).await;
+    stop.send_replace(true);
+    for reader in readers {
+        if let Err(error) = reader.await {
+            tracing::error!(%error, "a background task ended badly");
+        }
+    }
+    app.store.close().await;
+    served.map_err(|source| Error::Disk { doing: "serving from", path: PathBuf::from("the socket"), source })
+}

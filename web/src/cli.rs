@@ -1,0 +1,84 @@
+//! The command line: `lastwords serve`, `lastwords demo`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{self, Setup};
+
+/// Hears what a dying Linux kernel said, keeps it, names it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Takes evidence from agents, names it and shows it.
+    Serve(Serve),
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// Folder of everything the service keeps; made at the first start.
+    #[arg(long, env = "LASTWORDS_DATA")]
+    data: PathBuf,
+    /// Address to listen on.
+    #[arg(long, env = "LASTWORDS_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Ask for a token to read even where only this machine can connect.
+    #[arg(long, env = "LASTWORDS_ALWAYS_ASK")]
+    always_ask: bool,
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    log();
+    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    match arguments.command {
+        Command::Serve(serve) => runtime.block_on(serve.run()),
+    }
+}
+
+impl Serve {
+    async fn run(self) -> anyhow::Result<()> {
+        let Serve { data, listen, always_ask } = self;
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
+        let address = listener.local_addr().context("asking for the address")?;
+        let setup =
+            Setup { data: data.clone(), open_to_local_readers: !always_ask && address.ip().is_loopback() };
+        let app =
+            app::open(&setup).await.with_context(|| format!("opening the data folder {}", data.display()))?;
+        println!("lastwords listens on http://{address}");
+        for token in &app.new_tokens {
+            println!("new token in {}", token.display());
+        }
+        if !setup.open_to_local_readers {
+            println!("reading needs a token with scope read");
+        }
+        app::run(listener, app, stop()).await.context("serving")
+    }
+}
+
+/// Completes when somebody asks the program to end.
+pub(crate) async fn stop() {
+    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be caught");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Logs to standard error, as much as `LASTWORDS_LOG` asks for (`warn` if it does not).
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LASTWORDS_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,65 @@
+//! Work that waits in the table `job`: leased, done, tried again, given up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::clock::now_us;
+use crate::problem::{Chain, Error};
+use crate::store::job::{self, Job};
+use crate::{locate, random};
+
+/// How often a quiet worker looks for jobs whose wait is over.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Works until told to stop. A job that was begun is finished first.
+pub async fn run(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    while !*stopped.borrow() {
+        match step(&app).await {
+            Ok(true) => {}
+            Ok(false) => tokio::select! {
+                () = app.jobs_due.notified() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                _ = stopped.changed() => {}
+            },
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "working on jobs");
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    _ = stopped.changed() => {}
+                }
+            }
+        }
+    }
+}
+
+/// Does the next due job; false when there is none.
+pub async fn step(app: &Arc<App>) -> Result<bool, Error> {
+    let mut transaction = app.store.write().await?;
+    let job = job::lease(&mut transaction, &random::bytes(), now_us()).await?;
+    transaction.commit().await?;
+    let Some(job) = job else { return Ok(false) };
+    if let Err(error) = work(app, &job).await {
+        let why = Chain(&error).to_string();
+        tracing::warn!(
+            kind = job.kind,
+            subject = job.subject,
+            attempts = job.attempts,
+            error = why,
+            "a job failed"
+        );
+        let mut transaction = app.store.write().await?;
+        job::fail(&mut transaction, &job, &why, now_us()).await?;
+        transaction.commit().await?;
+    }
+    Ok(true)
+}
+
+async fn work(app: &Arc<App>, job: &Job) -> Result<(), Error> {
+    match job.kind {
+        job::LOCATE => locate::crash(app, job).await,
+        _ => Err(Error::Inside("a job of a kind that this version does not know")),
+    }
+}
