@@ -1,0 +1,252 @@
+//! One report as a page tells it: stack, code, registers, damage, boot, log. Made of what was read and of the source
+//! places that were found; nothing here asks a database.
+
+mod log;
+mod registers;
+mod stack;
+
+pub(crate) use log::{Excerpt, MOST};
+pub(crate) use registers::Register;
+pub(crate) use stack::{Entry, Stack, Step, shown};
+
+use report::{Parsed, Report};
+use serde::Serialize;
+
+use crate::locate::Located;
+use crate::reading::{By, Note};
+
+/// A report, told.
+#[derive(Debug, Serialize)]
+pub(crate) struct Story {
+    /// Its title.
+    pub title: String,
+    /// Further names of the same fault.
+    pub alts: Vec<String>,
+    /// The class of the title.
+    pub kind: String,
+    /// The function whom the rules blame, and its module.
+    pub function: Option<String>,
+    /// Its module; none for the kernel's own code.
+    pub module: Option<String>,
+    /// Where in the source the fault is, `file:line`.
+    pub place: Option<String>,
+    /// What ended the machine: the panic's own words.
+    pub panic: Option<Said>,
+    /// The stack that names the fault.
+    pub stack: Stack,
+    /// Further stacks of the report: other CPUs, allocation, free.
+    pub others: Vec<Stack>,
+    /// The bytes around the instruction.
+    pub code: Option<Code>,
+    /// Why there are none, in the kernel's words.
+    pub no_code: Option<Said>,
+    /// The first register dump.
+    pub registers: Vec<Register>,
+    /// The address that could not be reached, as the kernel says it.
+    pub fault_address: Option<Said>,
+    /// Damage and doubt.
+    pub notes: Vec<Remark>,
+    /// What the same boot had said before, and how it ended.
+    pub boot: Vec<Event>,
+    /// Taint letters and what they mean.
+    pub taint: Vec<(char, &'static str)>,
+    /// Whether the report says anything about taint.
+    pub taint_known: bool,
+    /// Loaded modules.
+    pub modules: Vec<Module>,
+    /// `Hardware name:`.
+    pub hardware: Option<String>,
+    /// `uname -v`, as far as the log has it.
+    pub version: Option<String>,
+    /// KASLR offset.
+    pub kaslr: Option<String>,
+    /// The log around the report.
+    pub log: Excerpt,
+}
+
+/// Words of the kernel, and where they stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Said {
+    /// The words.
+    pub words: String,
+    /// Number of the log line.
+    pub line: u32,
+}
+
+/// Bytes of instructions: what lies before, at and behind the marked one, each as printed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Code {
+    /// In front of it.
+    pub before: String,
+    /// The group that was marked.
+    pub at: String,
+    /// Behind it.
+    pub after: String,
+}
+
+/// A note on damage or doubt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Remark {
+    /// `agent` or `reader`.
+    pub by: &'static str,
+    /// What kind.
+    pub code: String,
+    /// In words.
+    pub text: String,
+    /// Number of the log line.
+    pub line: Option<u32>,
+    /// The artifact.
+    pub piece: Option<String>,
+}
+
+/// Something that the boot said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Event {
+    /// Since boot, as the kernel writes it.
+    pub time: Option<String>,
+    /// What it was.
+    pub title: String,
+    /// Number of its line.
+    pub line: u32,
+    /// It is the report of this page.
+    pub this: bool,
+    /// It killed the machine.
+    pub fatal: bool,
+}
+
+/// A loaded module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Module {
+    /// Its name.
+    pub name: String,
+    /// Taint letters and state signs.
+    pub flags: String,
+    /// It is in the stack.
+    pub in_stack: bool,
+    /// It had been unloaded.
+    pub unloaded: bool,
+}
+
+impl Story {
+    /// Tells report `number` of what was read. `notes` are the agent's and the reader's.
+    pub fn tell(parsed: &Parsed, number: usize, notes: &[Note], places: &Located) -> Option<Story> {
+        let report = parsed.reports.get(number)?;
+        let (stack, others) = stack::stacks(parsed, report, places);
+        let panic = find(parsed, report.lines.start, parsed.log.lines().len(), "Kernel panic - not syncing");
+        let no_code =
+            find(parsed, report.lines.start, report.lines.end, "Code: Unable to access opcode bytes")
+                .or_else(|| find(parsed, report.lines.start, report.lines.end, "Code: Bad RIP value"));
+        let fault_address = fault_address(parsed, report);
+        let registers = registers::explain(report, fault_address.as_ref());
+        Some(Story {
+            title: report.title.clone(),
+            alts: report.alts.clone(),
+            kind: report.kind.as_str().to_owned(),
+            function: report.guilty.as_ref().map(|function| function.name.clone()),
+            module: report.guilty.as_ref().and_then(|function| function.module.clone()),
+            place: stack.place(report).or_else(|| report.source.clone()),
+            panic: panic.filter(|_| report.fatal),
+            code: report.code.as_ref().map(code),
+            no_code: no_code.filter(|_| report.code.is_none()),
+            registers,
+            fault_address,
+            notes: notes.iter().map(|note| remark(parsed, note)).collect(),
+            boot: boot(parsed, number),
+            taint: report
+                .taint
+                .iter()
+                .flat_map(|taint| taint.meanings())
+                .map(|(letter, _, says)| (letter, says))
+                .collect(),
+            taint_known: report.taint.is_some(),
+            modules: modules(parsed, report),
+            hardware: report.hardware.clone(),
+            version: parsed.kernel.version.clone(),
+            kaslr: parsed.kernel.kaslr.map(|offset| format!("{offset:#x}")),
+            log: Excerpt::around(parsed, report),
+            stack,
+            others,
+        })
+    }
+}
+
+/// The first line in a range that holds some words.
+fn find(parsed: &Parsed, from: usize, to: usize, words: &str) -> Option<Said> {
+    (from..to.min(parsed.log.lines().len())).find_map(|index| {
+        let message = parsed.log.message_text(index);
+        let at = message.find(words)?;
+        Some(Said { words: message[at..].trim_end().to_owned(), line: number(parsed, index) })
+    })
+}
+
+/// The number that a line's anchor has.
+fn number(parsed: &Parsed, index: usize) -> u32 {
+    parsed.log.lines().get(index).map_or(0, |line| line.number)
+}
+
+/// `BUG: kernel NULL pointer dereference, address: 0000000000000000` and its kin on other architectures.
+fn fault_address(parsed: &Parsed, report: &Report) -> Option<Said> {
+    const SIGNS: [&str; 4] =
+        [" address: ", " at virtual address ", "non-canonical address ", " at user address "];
+    let end = report.lines.end.min(parsed.log.lines().len());
+    (report.lines.start.min(end)..end).find_map(|index| {
+        let message = parsed.log.message_text(index);
+        let behind = SIGNS.iter().find_map(|sign| message.split_once(sign))?.1;
+        let behind = behind.trim_start_matches("0x");
+        let digits = behind.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(behind.len());
+        (digits >= 8).then(|| Said { words: behind[..digits].to_owned(), line: number(parsed, index) })
+    })
+}
+
+/// The bytes in the groups that the kernel printed.
+fn code(code: &report::Code) -> Code {
+    let unit = usize::from(code.unit.max(1));
+    let groups: Vec<String> = code.bytes.chunks(unit).map(hex::encode).collect();
+    let mark = code.mark.map(|byte| byte / unit).filter(|mark| *mark < groups.len());
+    let (before, rest) = groups.split_at(mark.unwrap_or(groups.len()));
+    let (at, after) = rest.split_at(rest.len().min(1));
+    Code { before: before.join(" "), at: at.join(" "), after: after.join(" ") }
+}
+
+fn remark(parsed: &Parsed, note: &Note) -> Remark {
+    Remark {
+        by: match note.by {
+            By::Agent => "agent",
+            By::Reader => "reader",
+        },
+        code: note.code.clone(),
+        text: note.text.clone(),
+        line: note.line.map(|index| number(parsed, index)),
+        piece: note.piece.clone(),
+    }
+}
+
+/// The reports of the boot in the order of the log.
+fn boot(parsed: &Parsed, this: usize) -> Vec<Event> {
+    let event = |(index, report): (usize, &Report)| Event {
+        time: report.at.map(|at| at.to_string()),
+        title: report.title.clone(),
+        line: number(parsed, report.lines.start),
+        this: index == this,
+        fatal: report.fatal,
+    };
+    parsed.reports.iter().enumerate().map(event).collect()
+}
+
+fn modules(parsed: &Parsed, report: &Report) -> Vec<Module> {
+    let frames = report.traces.iter().flat_map(|trace| &trace.frames).chain(&report.ip);
+    let in_stack: Vec<&str> = frames.filter_map(|frame| frame.module.as_deref()).collect();
+    let mut modules: Vec<Module> = parsed
+        .modules
+        .iter()
+        .map(|module| Module {
+            name: module.name.clone(),
+            flags: module.flags.clone(),
+            in_stack: in_stack.contains(&module.name.as_str()),
+            unloaded: module.unloaded,
+        })
+        .collect();
+    // The sort is stable: those of the stack first, then the kernel's order.
+    modules.sort_by_key(|module| !module.in_stack);
+    modules
+}
