@@ -4,6 +4,12 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::body::Body;
+use crate::log::Log;
+use crate::rules::Format;
+use crate::shape;
+use crate::title;
+
 /// Why a report is not to be trusted in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -42,4 +48,41 @@ impl fmt::Display for Corrupted {
             Corrupted::Truncated => "it began before the text that was kept",
         })
     }
+}
+
+/// How far below its heading the first frame of a stack must be.
+const FRAME_WITHIN: usize = 15;
+/// A stack's heading and two more lines; with less the text was cut.
+const STACK_LINES_MIN: usize = 3;
+/// What a cloud console prints when it hangs up.
+pub(crate) const CONSOLE_LOST: &str = "serialport: VM disconnected.";
+
+/// Does the text of a report hold together? `format` is what named it.
+pub(crate) fn check(log: &Log, body: &Body, title: &str, format: Option<&Format>) -> Option<Corrupted> {
+    if title::has_time_stamp(title) {
+        return Some(Corrupted::MergedLines);
+    }
+    if format.is_none_or(|format| format.no_stack) {
+        return None;
+    }
+    let mut any = false;
+    for (kind, start) in body.starts.iter().enumerate() {
+        let Some(start) = start.map(|start| start as usize) else { continue };
+        if body.lines.len() - start < STACK_LINES_MIN {
+            return Some(Corrupted::StackCut);
+        }
+        let has_frames = (start + 1..body.lines.len())
+            .take(FRAME_WITHIN)
+            .map(|at| body.line(log, at))
+            .take_while(|line| shape::stack_starts(line) == 0)
+            .any(|line| {
+                shape::frame(line).is_some()
+                    || memchr::memmem::find(line, b"(stack is not available)").is_some()
+            });
+        if !has_frames && kind != shape::RISCV_START {
+            return Some(Corrupted::StackEmpty);
+        }
+        any |= has_frames;
+    }
+    (!any).then_some(Corrupted::NoStack)
 }

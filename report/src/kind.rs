@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::profile::Profile;
+use crate::rules::Rules;
+
 /// A class of titles, by syzkaller's names: `KASAN-USE-AFTER-FREE-READ`, `HANG`, `WARNING`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CrashType(pub(crate) &'static str);
@@ -11,6 +14,11 @@ pub struct CrashType(pub(crate) &'static str);
 impl CrashType {
     /// What no rule knows.
     pub const UNKNOWN: CrashType = CrashType("UNKNOWN");
+
+    /// The class of a title by the rules in `rules/types.txt`, whatever log it came from.
+    pub fn of_title(title: &str) -> CrashType {
+        Rules::of(Profile::Production).classify(title).map_or(CrashType::UNKNOWN, |rule| rule.kind)
+    }
 
     /// The name.
     pub fn as_str(self) -> &'static str {

@@ -9,24 +9,37 @@
 //! reports start, `body` collects the text of one, `format` and `recipe` name it by the rules in `rules/`, and `trace`,
 //! `registers`, `facts` read the rest.
 
+mod body;
+mod chooser;
 mod code;
 mod corrupted;
+mod demangle;
+mod explain;
 mod kernel;
 mod kind;
 mod line;
 mod log;
 mod modules;
+mod name;
 mod note;
 mod profile;
 pub mod pstore;
 mod read;
+mod recipe;
 mod registers;
 mod report;
+mod rules;
+mod scan;
+mod shape;
+mod summary;
+mod syscall;
 mod taint;
+mod title;
 mod trace;
 
 pub use code::Code;
 pub use corrupted::Corrupted;
+pub use explain::{Explanation, Skipped};
 pub use kernel::{Arch, BuildId, BuildIdError, Kernel};
 pub use kind::{CrashType, Severity};
 pub use log::{KernelTime, Line, Log};
@@ -36,6 +49,7 @@ pub use profile::Profile;
 pub use read::{Parsed, Piece, parse, parse_with, read, read_with};
 pub use registers::Register;
 pub use report::{Function, Report};
+pub use summary::{Summary, summary};
 pub use taint::Taint;
 pub use trace::{Bpf, Context, Frame, KernelLine, Trace};
 

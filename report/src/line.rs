@@ -30,6 +30,11 @@ impl Caller {
         }
     }
 
+    /// A line of an interrupt or of the idle loop.
+    pub(crate) fn is_cpu(self) -> bool {
+        matches!(self, Caller::Cpu { .. })
+    }
+
     /// Was it sorted out by the kernel, so that lines of others are none of this report?
     pub(crate) fn is_exact(self) -> bool {
         matches!(self, Caller::Task { .. } | Caller::Cpu { .. })

@@ -1,0 +1,116 @@
+//! The text of one report: which lines after its header belong to it.
+
+use crate::log::Log;
+use crate::scan::Mark;
+use crate::shape::{self, STACK_STARTS};
+
+/// How many lines after its header a report may reach. The kernel prints at most a few hundred for one (all-CPU
+/// backtraces of big machines a few thousand); a log that goes on for longer has nothing more to say about it.
+const BODY_LINES_MAX: usize = 8192;
+
+/// When a report is longer than this, the panic that follows only repeats its stack. KMSAN's reports are shorter.
+const PANIC_REPEATS: usize = 22;
+const PANIC_REPEATS_KMSAN: usize = 16;
+
+/// The lines of one report.
+pub(crate) struct Body {
+    /// All of them: indices into [`Log::lines`], header line first.
+    pub(crate) lines: Vec<u32>,
+    /// How many of them count for the title; then another report begins.
+    pub(crate) cut: usize,
+    /// Those of `lines[..cut]` that hold a header token.
+    pub(crate) headers: Vec<u32>,
+    /// Where in `lines` the first stack start of each kind is.
+    pub(crate) starts: [Option<u32>; STACK_STARTS],
+    /// The lines are to be read with their prefixes.
+    pub(crate) raw: bool,
+}
+
+impl Body {
+    /// Collects the report whose header is `marks[header]`.
+    pub(crate) fn collect(log: &Log, marks: &[Mark], header: usize) -> Body {
+        let first = marks[header].line;
+        let caller = log.lines()[first].caller;
+        let kmsan = memchr::memmem::find(log.message(first), b"BUG: KMSAN:").is_some();
+        let repeats = if kmsan { PANIC_REPEATS_KMSAN } else { PANIC_REPEATS };
+        let mut body =
+            Body { lines: Vec::new(), cut: 0, headers: Vec::new(), starts: [None; STACK_STARTS], raw: false };
+        let mut marks = marks[header..].iter().peekable();
+        let (mut counted, mut all_cpus, mut ended) = (0, false, false);
+        let last = log.lines().len().min(first + BODY_LINES_MAX);
+        for index in first..last {
+            let mark = marks.next_if(|mark| mark.line == index);
+            ended |= index > first && mark.is_some_and(|mark| mark.ends_report);
+            let line = &log.lines()[index];
+            // The rest of this report is only wanted by the same caller.
+            let same = line.caller == caller
+                && !(line.message_start() > line.span().start && shape::is_questionable(log.message(index)));
+            if !same && !(all_cpus && line.caller.is_cpu()) {
+                continue;
+            }
+            counted += 1;
+            if let Some(mark) = mark {
+                if mark.noise {
+                    continue;
+                }
+                if mark.all_cpus {
+                    all_cpus = true;
+                } else if counted > repeats && mark.token.is_some() && repeats_stack(log.raw(index)) {
+                    break;
+                }
+                body.note(mark, !ended || caller.is_exact());
+            }
+            body.lines.push(index as u32);
+            if !ended || caller.is_exact() {
+                body.cut = body.lines.len();
+            }
+        }
+        body
+    }
+
+    /// What is left when the caller's lines hold no title: everything between header and `last`, with prefixes.
+    pub(crate) fn unfiltered(log: &Log, first: usize, last: usize) -> Body {
+        let lines: Vec<u32> =
+            (first..=last.max(first)).take(BODY_LINES_MAX).map(|index| index as u32).collect();
+        let mut body = Body {
+            cut: lines.len(),
+            headers: (0..lines.len() as u32).collect(),
+            lines,
+            starts: [None; STACK_STARTS],
+            raw: true,
+        };
+        for at in 0..body.lines.len() {
+            body.start(shape::stack_starts(log.raw(body.lines[at] as usize)), at);
+        }
+        body
+    }
+
+    fn note(&mut self, mark: &Mark, in_title: bool) {
+        let at = self.lines.len();
+        if mark.token.is_some() && in_title {
+            self.headers.push(at as u32);
+        }
+        self.start(mark.starts, at);
+    }
+
+    fn start(&mut self, kinds: u16, at: usize) {
+        for (kind, first) in self.starts.iter_mut().enumerate() {
+            if kinds >> kind & 1 == 1 && first.is_none() {
+                *first = Some(at as u32);
+            }
+        }
+    }
+
+    /// The text of `lines[at]`.
+    pub(crate) fn line<'a>(&self, log: &'a Log, at: usize) -> &'a [u8] {
+        let index = self.lines[at] as usize;
+        if self.raw { log.raw(index) } else { log.message(index) }
+    }
+}
+
+/// The panic (or the lock validator) prints the stack once more.
+fn repeats_stack(line: &[u8]) -> bool {
+    ["Kernel panic - not syncing", "WARNING: possible circular locking dependency detected"]
+        .iter()
+        .any(|word| memchr::memmem::find(line, word.as_bytes()).is_some())
+}

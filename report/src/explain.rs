@@ -1,0 +1,60 @@
+//! Why a report got its title: which rule matched where, which frames were skipped and why.
+
+use serde::Serialize;
+
+/// The story of one title.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The report it belongs to: an index into [`crate::Parsed::reports`].
+    pub report: usize,
+    /// The header line (index into [`crate::Log::lines`]).
+    pub line: usize,
+    /// The id of the header token in `rules/tokens.txt`.
+    pub token: &'static str,
+    /// The id of the format in `rules/formats.txt`; None when none matched, so that the rest of the line is the title.
+    pub format: Option<&'static str>,
+    /// How many lines belong to the report, and how many of them count for the title.
+    pub lines: usize,
+    /// See `lines`.
+    pub lines_for_title: usize,
+    /// The title before volatile parts were replaced.
+    pub uncleaned: String,
+    /// Functions that were passed over, in the order of the log.
+    pub skipped: Vec<Skipped>,
+    /// The function that was chosen, as the log has it.
+    pub chosen: Option<String>,
+    /// Why it is called corrupted.
+    pub corrupted: Option<String>,
+    /// Why it is, or is not, the cause of death.
+    pub cause: Option<String>,
+}
+
+/// A function that does not name bugs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// The function.
+    pub name: String,
+    /// Its line (index into [`crate::Log::lines`]).
+    pub line: usize,
+    /// The id of the rule in `rules/skip.txt`, or the word in the format's own list.
+    pub rule: &'static str,
+}
+
+/// Collects what was passed over, when somebody wants to know.
+pub(crate) enum Trail {
+    Off,
+    On(Vec<Skipped>),
+}
+
+/// The most frames of one report that are explained.
+const SKIPPED_MAX: usize = 256;
+
+impl Trail {
+    pub(crate) fn skip(&mut self, what: impl FnOnce() -> Skipped) {
+        if let Trail::On(list) = self
+            && list.len() < SKIPPED_MAX
+        {
+            list.push(what());
+        }
+    }
+}

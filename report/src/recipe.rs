@@ -1,0 +1,151 @@
+//! Finding the function of a title in the text of a report.
+
+use std::borrow::Cow;
+
+use crate::body::Body;
+use crate::chooser::{Chosen, choose};
+use crate::demangle::demangle;
+use crate::explain::{Skipped, Trail};
+use crate::log::Log;
+use crate::profile::Profile;
+use crate::rules::{Choose, Part, Recipe, Rules};
+use crate::shape;
+
+/// What a recipe gave: one function for each of its stacks, `None` where there was none.
+pub(crate) struct Extracted<'a> {
+    pub(crate) frames: Vec<Option<Chosen<'a>>>,
+    /// Every stack had one, and no stack of the fault injector was mixed in.
+    pub(crate) complete: bool,
+}
+
+/// The most names that are collected for one choice: deeper stacks than this only a recursion prints.
+const NAMES_MAX: usize = 4096;
+
+/// Where a recipe begins: a line of the body, and how far into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+pub(crate) struct Kitchen<'a> {
+    pub(crate) log: &'a Log,
+    pub(crate) body: &'a Body,
+    pub(crate) rules: &'static Rules,
+    pub(crate) profile: Profile,
+}
+
+impl<'a> Kitchen<'a> {
+    /// Runs the recipe, and its second variant when the first finds nothing.
+    pub(crate) fn run(&self, recipe: &Recipe, from: Place, trail: &mut Trail) -> Extracted<'a> {
+        let first = self.cook(recipe, &recipe.parts, from, trail);
+        if first.complete || recipe.parts2.is_empty() {
+            return first;
+        }
+        self.cook(recipe, &recipe.parts2, from, trail)
+    }
+
+    fn cook(&self, recipe: &Recipe, parts: &[Part], from: Place, trail: &mut Trail) -> Extracted<'a> {
+        let mut lines = (from.line..self.body.cut).map(|at| {
+            let line = self.body.line(self.log, at);
+            (at, if at == from.line { line.get(from.column..).unwrap_or(&[]) } else { line })
+        });
+        let mut names = Names { recipe, rules: self.rules, list: Vec::new() };
+        let mut frames = Vec::new();
+        let (mut stacks, mut complete) = (0, true);
+        let mut index = 0;
+        while index < parts.len() {
+            let part = &parts[index];
+            let is_stack = matches!(part, Part::Stack);
+            if is_stack && stacks > 0 {
+                frames.push(names.close(self.profile, &mut complete));
+            }
+            stacks += usize::from(is_stack);
+            for (at, line) in lines.by_ref() {
+                if shape::is_fault_injection(line) {
+                    complete = false;
+                    break;
+                }
+                if !is_stack {
+                    if let Some(found) = part.read(line) {
+                        found
+                            .into_iter()
+                            .flatten()
+                            .for_each(|name| names.push(name, self.body.lines[at], trail));
+                        break;
+                    }
+                    continue;
+                }
+                if shape::stack_starts(line) != 0 {
+                    break;
+                }
+                if let Some(found) = parts.get(index + 1).and_then(|next| next.read(line)) {
+                    found.into_iter().flatten().for_each(|name| names.push(name, self.body.lines[at], trail));
+                    index += 1;
+                    break;
+                }
+                if let Some((name, caller)) = shape::frame(line) {
+                    names.push(name, self.body.lines[at], trail);
+                    if let Some(caller) = caller {
+                        names.push(caller, self.body.lines[at], trail);
+                    }
+                }
+            }
+            index += 1;
+        }
+        frames.push(names.close(self.profile, &mut complete));
+        Extracted { frames, complete }
+    }
+}
+
+impl Part {
+    /// The functions of the line, when it is of this form; not for stacks.
+    fn read<'l>(&self, line: &'l [u8]) -> Option<[Option<&'l str>; 2]> {
+        match self {
+            Part::Stack => None,
+            Part::Pointer => shape::pointer(line).map(|name| [name, None]),
+            Part::Interrupt => shape::interrupt(line).map(|name| [name, None]),
+            Part::Heading => shape::is_heading(line).then_some([None, None]),
+            Part::Line(regex) => {
+                let found = regex.captures(line)?;
+                let text = |group| found.get(group).and_then(|m| std::str::from_utf8(m.as_bytes()).ok());
+                Some([text(1), text(2)])
+            }
+        }
+    }
+}
+
+/// The names of one stack that count.
+struct Names<'a, 'r> {
+    recipe: &'r Recipe,
+    rules: &'static Rules,
+    list: Vec<Cow<'a, str>>,
+}
+
+impl<'a> Names<'a, '_> {
+    fn push(&mut self, name: &'a str, line: u32, trail: &mut Trail) {
+        // The first that counts is all that is asked for.
+        let enough = self.recipe.choose == Choose::First && !self.list.is_empty();
+        if enough || self.list.len() >= NAMES_MAX {
+            return;
+        }
+        let name = demangle(name);
+        let skipped = self.recipe.skip.matches(&name) || self.rules.skip.matches(&name);
+        if skipped {
+            trail.skip(|| Skipped {
+                name: name.to_string(),
+                line: line as usize,
+                rule: self.recipe.skip.which(&name).or_else(|| self.rules.skip.which(&name)).unwrap_or(""),
+            });
+        } else {
+            self.list.push(name);
+        }
+    }
+
+    fn close(&mut self, profile: Profile, complete: &mut bool) -> Option<Chosen<'a>> {
+        let chosen = choose(self.recipe.choose, &self.list, &self.rules.anchors, profile);
+        self.list.clear();
+        *complete &= chosen.is_some();
+        chosen
+    }
+}

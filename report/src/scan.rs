@@ -1,0 +1,95 @@
+//! One search over the whole log for all words that mean something.
+
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, Input, MatchKind};
+use memchr::memmem;
+
+use crate::log::{LINE_MAX, Log};
+use crate::profile::Profile;
+use crate::rules::Rules;
+use crate::shape;
+
+/// A line that holds one of the words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) line: usize,
+    /// The header token that counts: an index into [`Rules::tokens`].
+    pub(crate) token: Option<u8>,
+    /// A running report ends here: another one begins, or a stack that belongs to no report.
+    pub(crate) ends_report: bool,
+    /// Which kinds of stack starts it holds.
+    pub(crate) starts: u16,
+    /// `Sending NMI from CPU`: from here on lines of all CPUs belong to the report.
+    pub(crate) all_cpus: bool,
+    /// `Disabling lock debugging due to kernel taint`, which says nothing about the crash.
+    pub(crate) noise: bool,
+}
+
+const ALL_CPUS: &str = "Sending NMI from CPU";
+const NOISE: &str = "Disabling lock debugging due to kernel taint";
+const REPLAY: &[u8] = b"** replaying previous printk message **";
+
+/// All marked lines, in the order of the log.
+pub(crate) fn marks(log: &Log, profile: Profile) -> Vec<Mark> {
+    let rules = Rules::of(profile);
+    let text = log.text();
+    let words = words(profile);
+    let mut marks = Vec::new();
+    let mut line = 0;
+    let mut position = 0;
+    while let Some(found) = words.find(Input::new(text).range(position..)) {
+        // Lines are found in order, so the search for the line goes on where it stopped.
+        line += log.lines()[line..].partition_point(|line| line.span().end <= found.start());
+        let span = log.lines()[line].span();
+        if found.start() < span.start + LINE_MAX {
+            marks.extend(mark(log, rules, line));
+        }
+        line += 1;
+        position = span.end + 1;
+        if line >= log.lines().len() || position >= text.len() {
+            break;
+        }
+    }
+    marks
+}
+
+fn mark(log: &Log, rules: &Rules, line: usize) -> Option<Mark> {
+    let raw = log.raw(line);
+    let raw = &raw[..raw.len().min(LINE_MAX)];
+    let has = |word: &str| memmem::find(raw, word.as_bytes()).is_some();
+    let replayed = memmem::find(log.raw(line + 1), REPLAY).is_some();
+    let is_header = |token: &crate::rules::Token| {
+        has(&token.text) && !token.ignores.iter().any(|ignore| ignore.regex.is_match(raw))
+    };
+    let token = rules.tokens.iter().position(is_header).filter(|_| !replayed);
+    let continues = || rules.continues.iter().any(|pattern| pattern.regex.is_match(raw));
+    let stacked = || rules.stacked.iter().any(|(_, word)| has(word));
+    let mark = Mark {
+        line,
+        token: token.map(|token| token as u8),
+        ends_report: token.is_some() && !continues() || stacked(),
+        starts: shape::stack_starts(log.message(line)),
+        all_cpus: has(ALL_CPUS),
+        noise: has(NOISE),
+    };
+    (mark.token.is_some() || mark.ends_report || mark.starts != 0 || mark.all_cpus || mark.noise)
+        .then_some(mark)
+}
+
+fn words(profile: Profile) -> &'static AhoCorasick {
+    static PRODUCTION: LazyLock<AhoCorasick> = LazyLock::new(|| build(Profile::Production));
+    static SCORING: LazyLock<AhoCorasick> = LazyLock::new(|| build(Profile::Scoring));
+    match profile {
+        Profile::Production => &PRODUCTION,
+        Profile::Scoring => &SCORING,
+    }
+}
+
+fn build(profile: Profile) -> AhoCorasick {
+    let rules = Rules::of(profile);
+    let tokens = rules.tokens.iter().map(|token| token.text.as_str());
+    let stacked = rules.stacked.iter().map(|(_, word)| *word);
+    let words = tokens.chain(stacked).chain(shape::START_WORDS).chain([ALL_CPUS, NOISE]);
+    AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(words).expect("a few dozen short words")
+}
