@@ -196,7 +196,7 @@ impl Elf {
     /// The GNU build-id (`NT_GNU_BUILD_ID` of any note section).
     pub fn build_id(&self, bytes: &[u8]) -> Option<BuildId> {
         let notes = self.sections.iter().filter(|s| s.kind == SHT_NOTE);
-        notes.filter_map(|s| self.raw(bytes, s).ok()).find_map(|raw| gnu_build_id(raw))
+        notes.filter_map(|s| self.raw(bytes, s).ok()).find_map(gnu_build_id)
     }
 }
 

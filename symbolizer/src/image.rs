@@ -187,6 +187,14 @@ impl Image {
         Ok(locations)
     }
 
+    /// The executable sections: name, address, size. Those of a module lie where we put them.
+    pub fn sections(&self) -> Vec<(String, u64, u64)> {
+        match &self.source {
+            Source::Index(index) => index.meta().sections.clone(),
+            Source::Object(object) => self.meta(&object.elf).sections,
+        }
+    }
+
     /// An index that has the symbols, and perhaps nothing else.
     pub fn symbols(&self) -> Result<&Index, Error> {
         match &self.source {
@@ -315,5 +323,8 @@ fn release_of_path(path: &Path) -> Option<String> {
     }
     let mut parts = path.iter().map(|part| part.to_string_lossy());
     parts.find(|part| part == "modules")?;
-    parts.next().filter(|part| part.starts_with(|c: char| c.is_ascii_digit())).map(|part| part.into_owned())
+    parts
+        .next()
+        .filter(|part| part.starts_with(|c: char| c.is_ascii_digit()))
+        .map(std::borrow::Cow::into_owned)
 }

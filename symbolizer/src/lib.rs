@@ -15,6 +15,7 @@ mod elf;
 mod error;
 mod image;
 mod index;
+pub mod input;
 mod lazy;
 mod relocate;
 mod resolve;

@@ -32,7 +32,7 @@ pub(crate) fn text_symbols<'a>(elf: &Elf, bytes: &'a [u8]) -> Result<Vec<Symbol<
     if table.len() > MAX_SYMBOLS {
         return Err(Error::TooLarge { what: "symbols".into(), limit: MAX_SYMBOLS as u64 });
     }
-    let executable: Vec<bool> = elf.sections.iter().map(|s| s.executable()).collect();
+    let executable: Vec<bool> = elf.sections.iter().map(super::elf::Section::executable).collect();
     let mut symbols = Vec::new();
     for symbol in table.iter().filter(|s| executable.get(s.st_shndx).copied().unwrap_or(false)) {
         let kind = symbol.st_type();
@@ -66,7 +66,8 @@ pub(crate) fn text_symbols<'a>(elf: &Elf, bytes: &'a [u8]) -> Result<Vec<Symbol<
 
 /// Fills `ksize`, walking backwards with the nearest higher address.
 fn measure(elf: &Elf, symbols: &mut [Symbol<'_>]) {
-    let mut sections: Vec<_> = elf.sections.iter().filter(|s| s.executable()).map(|s| s.range()).collect();
+    let mut sections: Vec<_> =
+        elf.sections.iter().filter(|s| s.executable()).map(super::elf::Section::range).collect();
     sections.sort_unstable_by_key(|range| range.start);
     let mut next = u64::MAX;
     let mut here = u64::MAX;

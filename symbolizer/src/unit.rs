@@ -257,11 +257,11 @@ impl<'a> Reader<'_, 'a> {
                     value => entry.high = self.dwarf.attr_address(self.unit, value)?,
                 },
                 dw::DW_AT_ranges => {
-                    entry.ranges = self.dwarf.attr_ranges_offset(self.unit, attribute.value())?
+                    entry.ranges = self.dwarf.attr_ranges_offset(self.unit, attribute.value())?;
                 }
                 dw::DW_AT_name => entry.name = Some(attribute.value()),
                 dw::DW_AT_linkage_name | dw::DW_AT_MIPS_linkage_name => {
-                    entry.linkage = Some(attribute.value())
+                    entry.linkage = Some(attribute.value());
                 }
                 dw::DW_AT_abstract_origin | dw::DW_AT_specification => {
                     entry.origin = reference(&attribute.value()).or(entry.origin);
@@ -383,7 +383,7 @@ impl<'a> Reader<'_, 'a> {
     }
 
     fn paths(&self) -> Vec<String> {
-        let header = self.unit.line_program.as_ref().map(|program| program.header());
+        let header = self.unit.line_program.as_ref().map(gimli::IncompleteLineProgram::header);
         let text = |value| self.dwarf.attr_string(self.unit, value).ok().map(|s| s.to_string_lossy());
         let path = |index: &u64| -> Option<String> {
             let header = header?;

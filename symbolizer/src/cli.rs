@@ -1,0 +1,252 @@
+//! The command line: arguments, output forms, exit codes.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::symbols_cli::{self, Symbols};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use report::{Parsed, Profile, Report};
+use serde::Serialize;
+use symbolizer::decode::{Style, annotate};
+use symbolizer::input::{self, Case};
+use symbolizer::{Error, Library, ResolvedReport, chain, resolve_report};
+
+/// Reads kernel crash logs and says what happened, and where in the source.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lastwords-decode",
+    version,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(flatten)]
+    decode: Decode,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Work with symbol indexes.
+    #[command(subcommand)]
+    Symbols(Symbols),
+}
+
+#[derive(Debug, Args)]
+struct Decode {
+    /// Log files, folders (of logs, or of pstore records), or `-` for standard input.
+    #[arg(value_name = "FILE|DIR|-", required = true)]
+    inputs: Vec<PathBuf>,
+    /// A kernel, a module or an index with debug information; may be given more than once.
+    #[arg(long, value_name = "FILE")]
+    vmlinux: Vec<PathBuf>,
+    /// A folder to search for kernels and modules, also as Debian, Fedora and gdb lay them out.
+    #[arg(long, value_name = "DIR")]
+    debug_dir: Vec<PathBuf>,
+    /// Print one JSON document.
+    #[arg(long, conflicts_with = "json_lines")]
+    json: bool,
+    /// Print one line of JSON a log: file, and title, type and frame of its reports.
+    #[arg(long)]
+    json_lines: bool,
+    /// Whose rules name the reports; `scoring` is the default with --json-lines.
+    #[arg(long, value_enum)]
+    profile: Option<Rules>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Rules {
+    /// For a fleet of machines.
+    Production,
+    /// syzkaller's conventions to the letter.
+    Scoring,
+}
+
+/// Exit codes, as in <sysexits.h>; clap itself uses 2 for a wrong command line.
+mod exit {
+    pub const DATA: u8 = 65;
+    pub const NO_INPUT: u8 = 66;
+    pub const IO: u8 = 74;
+}
+
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = match &cli.command {
+        Some(Command::Symbols(command)) => symbols_cli::run(command, &mut out),
+        None => decode(&cli.decode, &mut out),
+    };
+    let done = done.and_then(|()| out.flush().map_err(Failure::Output));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Somebody closed the pipe (`| head`): they have what they wanted.
+        Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            let (text, code) = failure.explain();
+            eprintln!("lastwords-decode: {text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+pub enum Failure {
+    Input(Error),
+    Output(io::Error),
+    Stdin(io::Error),
+    /// The number of the line, and what stood there.
+    NotAnAddress(u64, String),
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Failure {
+        Failure::Input(e)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Failure {
+        Failure::Output(e)
+    }
+}
+
+impl Failure {
+    fn explain(&self) -> (String, u8) {
+        match self {
+            Failure::Output(e) => (format!("cannot write the output: {e}"), exit::IO),
+            Failure::Stdin(e) => (format!("cannot read standard input: {e}"), exit::IO),
+            Failure::NotAnAddress(line, text) => {
+                (format!("standard input, line {line}: not an address in hex: {text:?}"), exit::DATA)
+            }
+            Failure::Input(e) => {
+                let mut cause = e;
+                while let Error::In { source, .. } = cause {
+                    cause = source;
+                }
+                let code = match cause {
+                    Error::Io { doing: "write", .. } => exit::IO,
+                    Error::Io { .. } => exit::NO_INPUT,
+                    _ => exit::DATA,
+                };
+                (chain(e), code)
+            }
+        }
+    }
+}
+
+fn decode(args: &Decode, out: &mut impl Write) -> Result<(), Failure> {
+    let mut library = Library::new();
+    args.vmlinux.iter().try_for_each(|file| library.add_file(file))?;
+    args.debug_dir.iter().try_for_each(|folder| library.add_folder(folder))?;
+    let profile = match args.profile {
+        Some(Rules::Scoring) => Profile::Scoring,
+        None if args.json_lines => Profile::Scoring,
+        _ => Profile::Production,
+    };
+    let mut cases = Vec::new();
+    for path in &args.inputs {
+        if path == Path::new("-") {
+            cases.push(input::standard_input()?);
+        } else {
+            cases.extend(input::path(path)?);
+        }
+    }
+    for case in cases.iter().filter(|case| case.cut) {
+        eprintln!("lastwords-decode: {}: only the beginning was read, it is too long", case.name);
+    }
+    if args.json_lines {
+        return cases.iter().try_for_each(|case| json_line(case, profile, out));
+    }
+    if args.json {
+        let crashes: Vec<Crash> = cases.iter().map(|case| Crash::of(case, profile, &library)).collect();
+        serde_json::to_writer_pretty(&mut *out, &Document { crashes }).map_err(io::Error::from)?;
+        return Ok(writeln!(out)?);
+    }
+    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    for (number, case) in cases.iter().enumerate() {
+        if cases.len() > 1 {
+            let gap = if number > 0 { "\n" } else { "" };
+            writeln!(out, "{gap}==> {} <==", case.name)?;
+        }
+        write!(out, "{}", annotate(&case.parse(profile), &library, Style { colour }))?;
+    }
+    for (path, reason) in library.failures() {
+        eprintln!("lastwords-decode: not used: {reason} ({})", path.display());
+    }
+    Ok(())
+}
+
+/// The form that the corpus' scoring program reads.
+#[derive(Serialize)]
+struct Line<'a> {
+    file: &'a str,
+    reports: Vec<Summary<'a>>,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    title: &'a str,
+    alts: &'a [String],
+    r#type: &'a str,
+    frame: Option<&'a str>,
+    corrupted: bool,
+    fatal: bool,
+}
+
+fn json_line(case: &Case, profile: Profile, out: &mut impl Write) -> Result<(), Failure> {
+    let parsed = case.parse(profile);
+    let reports = parsed.reports.iter().map(|report| Summary {
+        title: &report.title,
+        alts: &report.alts,
+        r#type: report.kind.as_str(),
+        frame: report.frame.as_deref(),
+        corrupted: report.corrupted.is_some(),
+        fatal: report.fatal,
+    });
+    let line = Line { file: &case.name, reports: reports.collect() };
+    serde_json::to_writer(&mut *out, &line).map_err(io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+#[derive(Serialize)]
+struct Document {
+    crashes: Vec<Crash>,
+}
+
+/// One crash with everything that was found out about it.
+#[derive(Serialize)]
+struct Crash {
+    file: String,
+    kernel: report::Kernel,
+    modules: Vec<report::Module>,
+    notes: Vec<report::Note>,
+    /// Index of the report that killed the machine.
+    cause: Option<usize>,
+    reports: Vec<Decoded>,
+}
+
+#[derive(Serialize)]
+struct Decoded {
+    #[serde(flatten)]
+    report: Report,
+    resolved: ResolvedReport,
+}
+
+impl Crash {
+    fn of(case: &Case, profile: Profile, library: &Library) -> Crash {
+        let parsed: Parsed = case.parse(profile);
+        let reports = parsed.reports.iter().map(|report| Decoded {
+            report: report.clone(),
+            resolved: resolve_report(&parsed, report, library),
+        });
+        Crash {
+            file: case.name.clone(),
+            reports: reports.collect(),
+            cause: parsed.cause(),
+            kernel: parsed.kernel,
+            modules: parsed.modules,
+            notes: parsed.notes,
+        }
+    }
+}
