@@ -303,7 +303,7 @@ fn token(config: &Config, disk: &dyn Disk) -> Result<Option<String>, String> {
 
 /// Erases what a receipt covers, oldest first. What is kept back is told only where somebody should know.
 fn forget(host: &Host, spool: &mut Spool<'_>, summary: &mut Summary) -> Result<(), Error> {
-    let Some(trust) = Trust::load(spool)? else { return Ok(()) };
+    let Some(trust) = Trust::load(spool.disk(), spool.folder())? else { return Ok(()) };
     for seen in &summary.found {
         let state = spool.state(&seen.evidence);
         if !seen.erasable || state < State::Acked {

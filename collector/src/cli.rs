@@ -1,12 +1,16 @@
 //! The command line of `lastwords-agent`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use collector::agent::{self, Config, Summary};
 use collector::exit::Exit;
+use collector::receipts::verify::Findings;
+use collector::trust::Trust;
+use collector::{Error, disk, receipts};
+use handover::key::{Keyring, PublicKey};
 
 /// Hears what a dying kernel said, keeps it, hands it over.
 #[derive(Parser)]
@@ -23,6 +27,26 @@ enum Command {
     /// Exit codes: 0 all handed over, 65 some evidence is held, 74 a source or the spool failed, 75 the service is
     /// away (everything is kept), 76 a receipt or TLS is not to be trusted, 77 the token is not accepted.
     Collect(Collect),
+    /// The receipts that this node holds
+    #[command(subcommand)]
+    Receipts(Receipts),
+}
+
+#[derive(Subcommand)]
+enum Receipts {
+    /// Verify checksums, signatures and the chain offline, and hold them against the spool. Exit code 76 if
+    /// something is wrong.
+    Verify {
+        /// The spool's folder
+        #[arg(long, value_name = "DIR", default_value = "/var/spool/lastwords")]
+        spool: PathBuf,
+        /// The service's public key in hex, instead of the pinned ones
+        #[arg(long, value_name = "HEX")]
+        key: Option<String>,
+        /// Print the findings as one JSON document
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Args)]
@@ -78,7 +102,48 @@ pub fn run() -> ExitCode {
     };
     match cli.command {
         Command::Collect(collect) => run_collect(collect),
+        Command::Receipts(Receipts::Verify { spool, key, json }) => {
+            told(verify(&spool, key.as_deref()).map(|findings| print_findings(&findings, json)))
+        }
     }
+}
+
+/// The process's end; an error is told in one line.
+fn told(result: Result<Exit, Error>) -> ExitCode {
+    let exit = result.unwrap_or_else(|error| {
+        eprintln!("lastwords-agent: {}", agent::chain(&error));
+        error.exit()
+    });
+    exit.into()
+}
+
+fn verify(spool: &Path, key: Option<&str>) -> Result<Findings, Error> {
+    let keys = match key {
+        Some(key) => {
+            let mut keys = Keyring::default();
+            keys.pin(PublicKey::from_hex(key).map_err(|error| Error::Setting(error.to_string()))?);
+            keys
+        }
+        None => {
+            Trust::load(&disk::System, spool)?
+                .ok_or_else(|| {
+                    Error::Setting("no service is pinned in this spool; give its key by --key".to_owned())
+                })?
+                .keys
+        }
+    };
+    receipts::verify::verify(&disk::System, spool, &keys)
+}
+
+fn print_findings(findings: &Findings, json: bool) -> Exit {
+    if json {
+        println!("{}", serde_json::to_string_pretty(findings).expect("findings are texts and numbers"));
+    } else {
+        println!("{} receipts verified", findings.verified);
+        findings.gaps.iter().for_each(|gap| println!("gap: {gap}"));
+        findings.faults.iter().for_each(|fault| eprintln!("lastwords-agent: {fault}"));
+    }
+    if findings.faults.is_empty() { Exit::Done } else { Exit::Distrusted }
 }
 
 fn run_collect(arguments: Collect) -> ExitCode {
@@ -110,23 +175,14 @@ fn run_collect(arguments: Collect) -> ExitCode {
         retry_held,
         ..Config::new(spool)
     };
-    match agent::collect(&config) {
-        Ok(summary) => {
-            if json {
-                println!(
-                    "{}",
-                    serde_json::to_string_pretty(&summary).expect("a summary is texts and numbers")
-                );
-            } else {
-                print(&summary);
-            }
-            summary.exit.into()
+    told(agent::collect(&config).map(|summary| {
+        if json {
+            println!("{}", serde_json::to_string_pretty(&summary).expect("a summary is texts and numbers"));
+        } else {
+            print(&summary);
         }
-        Err(error) => {
-            eprintln!("lastwords-agent: {}", agent::chain(&error));
-            error.exit().into()
-        }
-    }
+        summary.exit
+    }))
 }
 
 fn print(summary: &Summary) {

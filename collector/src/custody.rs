@@ -10,6 +10,7 @@
 //! | acked | `receipts.log` holds a receipt by which the service took custody |
 //! | erased | `sources/<id>` says so |
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,9 @@ use serde::{Deserialize, Serialize};
 use crate::disk::{self, Disk};
 use crate::error::{Doing, Error};
 use crate::spool::Spool;
+
+/// An entry of `sources/`: 128 pieces with paths of some hundred bytes.
+const ENTRY: u64 = 256 * 1024;
 
 /// Where a piece of evidence stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -177,6 +181,21 @@ fn sync_folders(disk: &dyn Disk, paths: &[&Path]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The entries below `sources/`. One that cannot be read is as good as none: its records are spooled again, and
+/// answered `duplicate`.
+pub(crate) fn read_entries(disk: &dyn Disk, spool: &Path) -> Result<BTreeMap<EvidenceId, Entry>, Error> {
+    let folder = spool.join("sources");
+    let mut entries = BTreeMap::new();
+    for name in disk.list(&folder).doing("reading", &folder)? {
+        let path = folder.join(&name);
+        let contents = disk.read(&path, ENTRY).doing("reading", &path)?;
+        if let Ok(entry) = serde_json::from_slice::<Entry>(&contents.bytes) {
+            entries.insert(entry.evidence_id, entry);
+        }
+    }
+    Ok(entries)
 }
 
 /// Whether every path of an entry is free: nothing is left to erase.

@@ -63,7 +63,7 @@ pub struct Outcome {
 
 /// Hands over what is ready. An error is one of the disk; trouble with a service is in the outcome.
 pub fn deliver(spool: &mut Spool<'_>, way: &Way<'_>) -> Result<Outcome, Error> {
-    let trust = Trust::load(spool)?;
+    let trust = Trust::load(spool.disk(), spool.folder())?;
     let mut delivery = Delivery { spool, way, trust, tries: BTreeMap::new(), outcome: Outcome::default() };
     let began = way.clock.since_boot();
     let mut failed = 0;

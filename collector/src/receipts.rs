@@ -14,8 +14,10 @@ use handover::{EvidenceId, ServiceId};
 use crate::disk::Disk;
 use crate::error::{Doing, Error};
 
+pub mod verify;
+
 /// The most that is read of the log: 64 MiB are some 70,000 receipts, a crash an hour for eight years.
-const LOG: u64 = 64 << 20;
+pub(crate) const LOG: u64 = 64 << 20;
 
 /// The receipts of a node, as they stand in the file.
 #[derive(Debug, Default)]

@@ -29,9 +29,6 @@ use crate::error::{Doing, Error};
 use crate::gather::Evidence;
 use crate::receipts::Log;
 
-/// An entry of `sources/`: 128 pieces with paths of some hundred bytes.
-const ENTRY: u64 = 256 * 1024;
-
 /// How long and how much `sent/` keeps: what a service restored from last week's backup can ask for again.
 #[derive(Clone, Copy, Debug)]
 pub struct SentCap {
@@ -97,7 +94,9 @@ impl<'d> Spool<'d> {
             folder: folder.to_owned(),
             _lock: lock,
         };
-        spool.read_entries()?;
+        for entry in custody::read_entries(disk, folder)?.into_values() {
+            spool.index(entry);
+        }
         for id in spool.parcels("ready")? {
             if spool.is_acked(&id) {
                 spool.shift(&id, "ready", "sent")?;
@@ -289,16 +288,6 @@ impl<'d> Spool<'d> {
         disk::write_whole(self.disk, &self.tmp("file"), &path, bytes).doing("writing", &path)
     }
 
-    /// The bytes of a file of the spool; `None` if it is not there.
-    pub fn read_file(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-        let path = self.folder.join(name);
-        match self.disk.read(&path, limit) {
-            Ok(contents) => Ok(Some(contents.bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).doing("reading", &path),
-        }
-    }
-
     fn is_acked(&self, id: &EvidenceId) -> bool {
         let receipt = self.log.get(id).and_then(|envelope| envelope.unverified().ok());
         receipt.is_some_and(|receipt| receipt.disposition.takes_custody())
@@ -331,19 +320,6 @@ impl<'d> Spool<'d> {
         let path = self.folder.join(folder);
         let names = self.disk.list(&path).doing("reading", &path)?;
         Ok(names.iter().filter_map(|name| name.strip_suffix(".parcel")?.parse().ok()).collect())
-    }
-
-    fn read_entries(&mut self) -> Result<(), Error> {
-        let folder = self.folder.join("sources");
-        for name in self.disk.list(&folder).doing("reading", &folder)? {
-            let path = folder.join(&name);
-            let contents = self.disk.read(&path, ENTRY).doing("reading", &path)?;
-            // One that cannot be read is as good as none: its records are spooled again, and answered `duplicate`.
-            if let Ok(entry) = serde_json::from_slice::<Entry>(&contents.bytes) {
-                self.index(entry);
-            }
-        }
-        Ok(())
     }
 
     fn write_entry(&mut self, entry: Entry) -> Result<(), Error> {

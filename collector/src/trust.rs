@@ -1,10 +1,13 @@
 //! Which service is trusted, and which keys: pinned once, durably, and followed only along endorsements.
 
+use std::path::Path;
+
 use handover::ServiceId;
 use handover::key::{KeyDocument, Keyring, Keys, PublicKey};
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::disk::Disk;
+use crate::error::{Doing, Error};
 use crate::spool::Spool;
 
 /// Name of the file in the spool.
@@ -31,10 +34,14 @@ struct Pinned {
 impl Trust {
     /// What was pinned before; `None` at the first contact. A file that cannot be read is an error: to trust anew
     /// is a decision for a person.
-    pub fn load(spool: &Spool<'_>) -> Result<Option<Trust>, Error> {
-        let Some(bytes) = spool.read_file(FILE, SIZE)? else { return Ok(None) };
+    pub fn load(disk: &dyn Disk, spool: &Path) -> Result<Option<Trust>, Error> {
+        let path = spool.join(FILE);
+        let bytes = match disk.read(&path, SIZE) {
+            Ok(contents) => contents.bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).doing("reading", &path),
+        };
         let damaged = |why: &dyn std::fmt::Display| {
-            let path = spool.folder().join(FILE);
             Error::Setting(format!("the pinned service in {} cannot be read: {why}", path.display()))
         };
         let pinned: Pinned = serde_json::from_slice(&bytes).map_err(|error| damaged(&error))?;

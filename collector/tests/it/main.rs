@@ -1,8 +1,13 @@
 //! The agent against a service in this process and a made-up node.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod crash_points;
 mod custody;
 mod delivery;
 mod disk;
+mod model;
 mod node;
+mod receipts;
 mod records;
 mod service;

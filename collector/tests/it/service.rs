@@ -52,6 +52,7 @@ struct State {
     upload_faults: VecDeque<Fault>,
     requests: Vec<String>,
     rotated: bool,
+    closed: bool,
 }
 
 pub struct Service {
@@ -78,6 +79,9 @@ impl Service {
         let shared = state.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
+                if shared.lock().unwrap().closed {
+                    return;
+                }
                 // One request a connection; a failed write is the agent's business.
                 let _ = answer(stream.unwrap(), &shared);
             }
@@ -111,6 +115,12 @@ impl Service {
         (*self.state.lock().unwrap().evidence[id].0).clone()
     }
 
+    /// How many receipts of a disposition were made.
+    pub fn receipts(&self, disposition: &str) -> usize {
+        let state = self.state.lock().unwrap();
+        state.receipts.values().filter(|receipts| receipts.contains_key(disposition)).count()
+    }
+
     pub fn bytes(&self, id: &EvidenceId) -> Vec<u8> {
         self.state.lock().unwrap().evidence[id].1.clone()
     }
@@ -122,6 +132,15 @@ impl Service {
     /// Method and path of every request, in order.
     pub fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().requests)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Ok(mut state) = self.state.lock() {
+            state.closed = true;
+        }
+        let _ = TcpStream::connect(self.address);
     }
 }
 
@@ -184,9 +203,11 @@ impl State {
         serde_json::to_vec(&answer).unwrap()
     }
 
-    fn upload(&mut self, path: &str, body: &[u8]) -> Result<Envelope, Problem> {
-        let parcel = parcel::open(body).map_err(|e| Problem::new(400, "malformed", &e.to_string()))?;
-        let bytes = parcel.decode().map_err(|e| Problem::new(422, "digest-mismatch", &e.to_string()))?;
+    fn upload(&mut self, path: &str, body: &[u8]) -> Result<Envelope, Box<Problem>> {
+        let parcel =
+            parcel::open(body).map_err(|e| Box::new(Problem::new(400, "malformed", &e.to_string())))?;
+        let bytes =
+            parcel.decode().map_err(|e| Box::new(Problem::new(422, "digest-mismatch", &e.to_string())))?;
         let id = parcel.manifest.evidence_id;
         assert_eq!(path, format!("/api/v1/evidence/{id}"));
         let disposition =

@@ -1,0 +1,169 @@
+//! The crash-point matrix: the agent is stopped at every system call that changes something, in every way the
+//! model knows, and started again. Nothing is lost, nothing is doubled, nothing is erased without a receipt.
+
+use std::path::{Path, PathBuf};
+
+use collector::agent::Config;
+use collector::disk::Disk;
+use collector::exit::Exit;
+use collector::receipts::verify::verify;
+use collector::trust::Trust;
+use handover::parcel;
+use nix::errno::Errno;
+
+use crate::model::{Fault, Left, Model, PSTORE};
+use crate::node::{Node, OOPS, PANIC, run_on};
+use crate::service::{Service, TOKEN};
+
+/// Two crashes: an oops with its panic in ramoops, and one of three parts in UEFI variables.
+const RECORDS: [(&str, &str); 5] = [
+    ("dmesg-ramoops-0", OOPS),
+    ("dmesg-ramoops-1", PANIC),
+    ("dmesg-efi-179537990001001", "Panic#1 Part1\n<0>[ 9.3] newest\n"),
+    ("dmesg-efi-179537990002001", "Panic#1 Part2\n<0>[ 9.2] middle\n"),
+    ("dmesg-efi-179537990003001", "Panic#1 Part3\n<0>[ 9.1] oldest\n"),
+];
+
+struct Case {
+    node: Node,
+    model: Model,
+    service: Service,
+    config: Config,
+}
+
+impl Case {
+    fn new() -> Case {
+        let (node, model, service) = (Node::new(), Model::new(), Service::start());
+        model.put("/token", TOKEN.as_bytes());
+        for (name, text) in RECORDS {
+            model.put(&format!("{PSTORE}/{name}"), text.as_bytes());
+        }
+        let config = Config {
+            root: node.path("root"),
+            pstore: vec![PSTORE.into()],
+            spool: PathBuf::from("/var/spool"),
+            token_file: Some("/token".into()),
+            forget: true,
+            deadline: std::time::Duration::ZERO,
+            ..node.config(Some(&service))
+        };
+        Case { node, model, service, config }
+    }
+
+    /// Invariant 2: every record is still there, or in a sound parcel, or with the service. Invariant 1: what is
+    /// no longer there is with the service.
+    fn check_custody(&self, what: &str) {
+        let _ = &self.node;
+        for (name, text) in RECORDS {
+            let at_source = self.model.stat(&Path::new(PSTORE).join(name)).is_ok();
+            let stored = self.service.stored().iter().any(|id| holds(&self.service.bytes(id), text));
+            assert!(at_source || stored, "{what}: {name} was erased, and the service does not have it");
+        }
+        for folder in ["ready", "sent", "held"] {
+            let folder = format!("/var/spool/{folder}");
+            for name in self.model.names(&folder) {
+                let bytes = self.model.read(&Path::new(&folder).join(&name), u64::MAX).unwrap().bytes;
+                let sound = parcel::open(&bytes).is_ok_and(|parcel| parcel.decode().is_ok());
+                assert!(sound, "{what}: {folder}/{name} is not whole");
+            }
+        }
+    }
+
+    /// A healthy run brings everything to its end, each crash once.
+    fn check_recovery(&self, what: &str) {
+        self.model.arm(None);
+        let summary = run_on(&self.config, &self.model).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!((summary.exit, summary.waiting), (Exit::Done, 0), "{what}: {summary:?}");
+        assert_eq!(self.model.names(PSTORE), [""; 0], "{what}: records are left");
+        assert_eq!(self.service.stored().len(), 2, "{what}: each crash is stored once");
+        assert_eq!(self.service.receipts("stored"), 2, "{what}");
+        assert_eq!(self.model.names("/var/spool/held"), [""; 0], "{what}");
+        assert_eq!(self.model.names("/var/spool/sent").len(), 2, "{what}");
+
+        let keys = Trust::load(&self.model, &self.config.spool).unwrap().unwrap().keys;
+        let findings = verify(&self.model, &self.config.spool, &keys).unwrap();
+        assert!(findings.verified >= 2 && findings.faults.is_empty(), "{what}: {findings:?}");
+
+        let again = run_on(&self.config, &self.model).unwrap();
+        assert_eq!(
+            (again.exit, again.found.len(), again.receipts.len()),
+            (Exit::Done, 0, 0),
+            "{what}: {again:?}"
+        );
+    }
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+fn calls() -> Vec<String> {
+    let case = Case::new();
+    case.model.arm(None);
+    run_on(&case.config, &case.model).unwrap();
+    case.model.calls()
+}
+
+#[test]
+fn stopped_after_any_call_nothing_is_lost_or_doubled() {
+    let calls = calls();
+    let mut runs = 0;
+    for (number, call) in calls.iter().enumerate() {
+        for fault in [Fault::StopAfter, Fault::StopHalfway] {
+            if fault == Fault::StopHalfway && !call.starts_with("write") {
+                continue;
+            }
+            for left in [Left::Everything, Left::Durable, Left::Names, Left::Bytes] {
+                let what = format!("{fault:?} at {number} ({call}), {left:?} left");
+                let case = Case::new();
+                case.model.arm(Some((number, fault)));
+                // What a process that is gone returns is nothing to look at.
+                let _ = run_on(&case.config, &case.model);
+                case.model.restart(left);
+                case.check_custody(&what);
+                case.check_recovery(&what);
+                runs += 1;
+            }
+        }
+    }
+    println!("crash points: {} calls, {runs} runs, nothing lost, nothing doubled", calls.len());
+    assert!(calls.len() > 50, "{calls:#?}");
+}
+
+#[test]
+fn a_call_that_fails_loses_nothing() {
+    let calls = calls();
+    let mut runs = 0;
+    for (number, call) in calls.iter().enumerate() {
+        for fault in [Fault::Fail(Errno::EIO), Fault::Fail(Errno::ENOSPC), Fault::FailOn(Errno::ENOSPC)] {
+            let what = format!("{fault:?} at {number} ({call})");
+            let case = Case::new();
+            case.model.arm(Some((number, fault)));
+            let exit = match run_on(&case.config, &case.model) {
+                Ok(summary) => summary.exit,
+                Err(error) => error.exit(),
+            };
+            let tells = matches!(fault, Fault::Fail(_));
+            assert!(!tells || exit == Exit::Io, "{what}: {exit:?}");
+            case.check_custody(&what);
+            case.check_recovery(&what);
+            runs += 1;
+        }
+    }
+    println!("failing calls: {} calls, {runs} runs, nothing lost, nothing doubled", calls.len());
+}
+
+#[test]
+fn the_power_cut_is_seen_by_the_model() {
+    // The model itself must be able to lose things, or the matrix proves nothing.
+    let model = Model::new();
+    let mut file = model.create(Path::new("/file")).unwrap();
+    file.write_all(b"text").unwrap();
+    model.restart(Left::Durable);
+    assert!(model.stat(Path::new("/file")).is_err());
+
+    let mut file = model.create(Path::new("/file")).unwrap();
+    file.write_all(b"text").unwrap();
+    model.restart(Left::Names);
+    assert_eq!(model.read(Path::new("/file"), 9).unwrap().bytes, b"");
+}

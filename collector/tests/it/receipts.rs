@@ -1,0 +1,90 @@
+//! Verifying receipts offline.
+
+use std::fs;
+
+use collector::disk::System;
+use collector::receipts::verify::{Findings, verify};
+use collector::trust::Trust;
+use handover::key::{Keyring, SigningKey};
+
+use crate::node::{DIED, Node, PANIC};
+use crate::service::{Fault, Service};
+
+/// A node with three receipts.
+fn node() -> Node {
+    let (node, service) = (Node::new(), Service::start());
+    for n in 0..3 {
+        node.record(&format!("dmesg-ramoops-{n}"), DIED + 1000 * n, PANIC.replace("27.1", &format!("{n}.1")));
+    }
+    assert_eq!(node.run(&node.config(Some(&service))).receipts.len(), 3);
+    node
+}
+
+fn check(node: &Node) -> Findings {
+    let keys = Trust::load(&System, &node.spool()).unwrap().unwrap().keys;
+    verify(&System, &node.spool(), &keys).unwrap()
+}
+
+/// Changes the log and verifies it again.
+fn check_changed(change: impl Fn(Vec<String>) -> Vec<String>) -> Findings {
+    let node = node();
+    let log = node.spool().join("receipts.log");
+    let lines = fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect();
+    fs::write(&log, change(lines).iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    check(&node)
+}
+
+#[test]
+fn a_whole_log_verifies() {
+    let findings = check(&node());
+    assert_eq!(findings, Findings { verified: 3, ..Findings::default() });
+}
+
+#[test]
+fn a_lost_receipt_is_a_gap() {
+    let findings = check_changed(|mut lines| {
+        lines.remove(1);
+        lines
+    });
+    assert_eq!((findings.verified, findings.gaps.len(), findings.faults.len()), (2, 1, 0), "{findings:?}");
+}
+
+#[test]
+fn a_flipped_bit_is_a_damaged_line() {
+    let findings = check_changed(|mut lines| {
+        lines[1] = lines[1].replace("\"weight\":1", "\"weight\":3");
+        lines
+    });
+    assert_eq!((findings.verified, findings.faults.len()), (2, 1), "{findings:?}");
+}
+
+#[test]
+fn a_receipt_signed_by_nobody_known_is_a_fault() {
+    let node = node();
+    let mut stranger = Keyring::default();
+    stranger.pin(SigningKey::from_seed(&[8; 32]).public());
+    let findings = verify(&System, &node.spool(), &stranger).unwrap();
+    assert_eq!((findings.verified, findings.faults.len()), (0, 3), "{findings:?}");
+}
+
+#[test]
+fn a_receipt_that_contradicts_the_spool_is_a_fault() {
+    let node = node();
+    let name = &node.spooled("sources")[0];
+    let path = node.spool().join("sources").join(name);
+    let entry = fs::read_to_string(&path).unwrap();
+    let at = entry.find("\"size\": ").unwrap() + 8;
+    fs::write(&path, format!("{}9{}", &entry[..at], &entry[at..])).unwrap();
+    let findings = check(&node);
+    assert_eq!((findings.verified, findings.faults.len()), (3, 1), "{findings:?}");
+}
+
+#[test]
+fn an_answer_that_was_cut_off_leaves_a_gap_only() {
+    let (node, service) = (Node::new(), Service::start());
+    node.crash();
+    service.fail_upload(Fault::CutAfter);
+    assert_eq!(node.run(&node.config(Some(&service))).receipts.len(), 1);
+    let findings = check(&node);
+    assert_eq!((findings.verified, findings.gaps.len(), findings.faults.len()), (1, 1, 0), "{findings:?}");
+}
