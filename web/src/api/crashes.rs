@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Id, Params};
 use crate::app::{App, AppState};
 use crate::auth::Reader;
+use crate::locate::{self, Located};
 use crate::paging::{self, After, Page};
 use crate::problem::{Error, not_found};
 use crate::reading::{self, Note};
@@ -60,6 +61,9 @@ pub struct Whole {
     /// What the evidence says; absent when only its count is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<Report>,
+    /// Where its frames are in the source, by position; null for a frame that is not found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    located: Option<Located>,
     notes: Vec<Note>,
     missing: Vec<image::Missing>,
     /// Other crashes of the same boot.
@@ -80,9 +84,13 @@ struct Mate {
 pub async fn one(State(app): State<AppState>, _: Reader, Id(key): Id<CrashId>) -> Result<Json<Whole>, Error> {
     let db = app.store.read();
     let crash = find(&app, &key).await?;
-    let (report, notes) = match reading::of_crash(&app, &crash).await? {
-        Some((mut reading, number)) => (Some(reading.parsed.reports.swap_remove(number)), reading.notes),
-        None => (None, Vec::new()),
+    let (report, located, notes) = match reading::of_crash(&app, &crash).await? {
+        Some((mut reading, number)) => {
+            let report = reading.parsed.reports.swap_remove(number);
+            let located = locate::known(&app, &crash, &reading.parsed, &report).await?;
+            (Some(report), Some(located), reading.notes)
+        }
+        None => (None, None, Vec::new()),
     };
     let filter = crash::Filter { boot: Some(crash.boot_row), ..crash::Filter::default() };
     let mates = crash::list(db, &filter, None, paging::PAGE).await?;
@@ -101,6 +109,7 @@ pub async fn one(State(app): State<AppState>, _: Reader, Id(key): Id<CrashId>) -
         evidence: crash::sources(db, crash.id).await?,
         missing: image::missing_of(db, crash.id).await?,
         report,
+        located,
         notes,
         same_boot,
         crash,
