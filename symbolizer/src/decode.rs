@@ -281,7 +281,7 @@ fn lines_of(text: &str, width: usize) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut rest = text.trim();
     while rest.chars().count() > width {
-        let limit = rest.char_indices().nth(width).map_or(rest.len(), |(at, _)| at);
+        let limit = rest.char_indices().nth(width + 1).map_or(rest.len(), |(at, _)| at);
         let cut = rest[..limit].rfind(' ').or_else(|| rest.find(' '));
         let Some(cut) = cut else { break };
         lines.push(rest[..cut].trim_end());

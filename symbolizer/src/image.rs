@@ -217,15 +217,19 @@ impl Image {
         }
     }
 
-    /// The folder of the sources, with its slash; to be taken off paths that people read.
+    /// The folder of the sources, with its slash; to be taken off paths that people read. Empty when not known.
     pub fn source_root(&self) -> String {
-        match &self.source {
-            Source::Index(index) => index.meta().source_root.clone(),
-            Source::Object(object) => match object.whole.get() {
-                Some(index) => index.meta().source_root.clone(),
-                None => String::new(),
-            },
+        let whole = match &self.source {
+            Source::Index(index) => Some(&**index),
+            Source::Object(object) => object.whole.get(),
+        };
+        if let Some(index) = whole {
+            return index.meta().source_root.clone();
         }
+        // faddr2line's way: what stands before `init/main.c`, where `start_kernel` is.
+        let start = self.symbols().ok().and_then(|symbols| symbols.symbols_named("start_kernel").next());
+        let at = start.and_then(|start| self.lookup(start.address).ok()).unwrap_or_default();
+        at.last().and_then(|at| source_root(&at.file)).unwrap_or_default()
     }
 
     /// What an index of this object says about it; `source_root` and `lines` are found while building.
@@ -274,6 +278,11 @@ impl Object {
             String::from_utf8(release.to_vec()).ok()
         })
     }
+}
+
+/// The folder of the sources, when this is the path of the file that every kernel has.
+pub(crate) fn source_root(path: &str) -> Option<String> {
+    path.strip_suffix("init/main.c").filter(|root| root.ends_with('/')).map(str::to_string)
 }
 
 /// Undoes the compression of a module file (`CONFIG_MODULE_COMPRESS_*`).

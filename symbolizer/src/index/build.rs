@@ -12,7 +12,7 @@ use super::{Index, Meta};
 use crate::budget::Budget;
 use crate::dwarf;
 use crate::error::Error;
-use crate::image::Bytes;
+use crate::image::{self, Bytes};
 use crate::symtab::{Symbol, stem};
 use crate::unit::{self, Slice, UnitTable};
 
@@ -44,7 +44,8 @@ pub(crate) fn build<'a>(
     }
     let ranges = join(&mut tables);
     if meta.source_root.is_empty() {
-        meta.source_root = source_root(&tables).unwrap_or_default();
+        let mut paths = tables.iter().flat_map(|table| &table.files);
+        meta.source_root = paths.find_map(|path| image::source_root(path)).unwrap_or_default();
     }
     meta.lines = tables.iter().any(|table| !table.packed.spans.is_empty());
 
@@ -172,13 +173,6 @@ fn cut(packed: &mut Packer, span: &Span, start: u32, end: u32) -> Span {
     packed.blocks.extend(piece.blocks.iter().map(|&(at, offset)| (at, offset + first_byte)));
     packed.bytes.extend(piece.bytes);
     Span { start, end, blocks: first_block..packed.blocks.len(), function: span.function }
-}
-
-/// faddr2line's way: the folder of the sources is what stands before `init/main.c`.
-fn source_root(tables: &[UnitTable<'_>]) -> Option<String> {
-    let mut paths = tables.iter().flat_map(|table| &table.files);
-    let root = paths.find_map(|path| path.strip_suffix("init/main.c"))?;
-    root.ends_with('/').then(|| root.to_string())
 }
 
 fn symbol_tables(
