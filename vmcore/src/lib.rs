@@ -20,6 +20,7 @@ mod cgroup;
 mod code;
 mod dump;
 mod error;
+mod extract;
 mod facts;
 mod kallsyms;
 mod kernel;
@@ -36,6 +37,7 @@ pub use address::Address;
 pub use bpf::Program;
 pub use dump::{Format, Lack, Machine};
 pub use error::Error;
+pub use extract::Extracted;
 pub use facts::Facts;
 pub use modules::{Module, Piece};
 pub use printk::{Log, Record};
@@ -57,6 +59,7 @@ use vmcoreinfo::VmcoreInfo;
 pub struct Dump {
     kernel: Kernel,
     elf_notes: Vec<ElfNote>,
+    vmcoreinfo: Vec<u8>,
     notes: Vec<Note>,
     format: Format,
     flattened: bool,
@@ -91,6 +94,7 @@ impl Dump {
         Self {
             kernel: Kernel::new(Memory::new(physical, translation), info),
             elf_notes: opened.elf_notes,
+            vmcoreinfo: opened.vmcoreinfo.unwrap_or_default(),
             notes,
             format: opened.format,
             flattened: opened.flattened,
@@ -136,6 +140,11 @@ impl Dump {
         let mut tasks = tasks::read(&self.kernel, self.code(), &running);
         tasks.notes.splice(0..0, notes);
         (running, tasks)
+    }
+
+    /// The parts of the kernel's unwind tables: address and length.
+    fn unwind_tables(&self, each: impl Fn(u64, u64)) {
+        unwind::tables(&self.kernel, self.code()).into_iter().for_each(|(address, length)| each(address, length));
     }
 
     fn code(&self) -> &Code {

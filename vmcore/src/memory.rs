@@ -9,6 +9,9 @@ const KEPT: usize = 256;
 /// Pages translate in this size, the smallest of any processor.
 const SHIFT: u32 = 12;
 
+/// Pages of one range that are loaded for a small dump: 64 MiB, more than any table that we know of.
+const MAX_TOUCHED: usize = 16384;
+
 /// A read that failed: where, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("memory at {address:#x}: {lack}")]
@@ -29,11 +32,12 @@ impl Memory {
         Self { physical, translation, kept: RefCell::new(vec![(u64::MAX, 0); KEPT]) }
     }
 
-    /// Begins to remember the physical pages that are read, those of page tables too.
-    pub fn record(&self) {
-        // A translation that is known already would hide its page tables.
-        self.kept.borrow_mut().fill((u64::MAX, 0));
-        self.physical.record();
+    /// Loads the pages of a range, as far as they are there, so that a small dump keeps them.
+    pub fn touch(&self, address: u64, length: u64) {
+        let (first, last) = (address >> SHIFT, address.saturating_add(length.saturating_sub(1)) >> SHIFT);
+        for page in (first..=last).take(if length == 0 { 0 } else { MAX_TOUCHED }) {
+            let _ = self.array::<1>(page << SHIFT);
+        }
     }
 
     fn translate(&self, address: u64) -> Result<u64, Fault> {

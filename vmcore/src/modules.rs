@@ -21,6 +21,8 @@ const PIECES: [&str; 7] =
 /// Letters of a module's taint flags, by bit (`taint_flags` of `kernel/panic.c`, those that modules have).
 const TAINTS: [(u32, char); 7] = [(0, 'P'), (1, 'F'), (10, 'C'), (12, 'O'), (13, 'E'), (15, 'K'), (18, 'N')];
 const BUILD_ID: usize = 20;
+/// Sections of one module; with `-ffunction-sections` (FG-KASLR) there are thousands.
+const MAX_SECTIONS: u64 = 4096;
 /// Note sections of one module, and bytes of one: a module has two or three of some 40 bytes.
 const MAX_NOTES: u64 = 16;
 const MAX_NOTE: u64 = 4096;
@@ -194,6 +196,28 @@ fn places(kernel: &Kernel, at: u64) -> Result<Vec<Piece>, Absent> {
         }
     }
     Ok(pieces)
+}
+
+/// Loads what other tools read of a module, for a small dump: the names and addresses of its sections
+/// (`/sys/module/NAME/sections`), by which they place its debug information.
+pub(crate) fn touch(kernel: &Kernel, module: u64) -> Result<(), Absent> {
+    kernel.memory.touch(module, kernel.size_of("module")?);
+    let sections = kernel.kernel_pointer(module, "module", "sect_attrs")?;
+    let each = kernel.size_of("module_sect_attr")?;
+    let first = sections.wrapping_add(kernel.offset("module_sect_attrs", "attrs")?);
+    // 6.14 dropped the count: the attributes end with one without a name there.
+    let count = match kernel.offset("module_sect_attrs", "nsections") {
+        Ok(count) => u64::from(kernel.memory.u32(sections.wrapping_add(count))?).min(MAX_SECTIONS),
+        Err(_) => MAX_SECTIONS,
+    };
+    kernel.memory.touch(sections, first.wrapping_sub(sections));
+    for i in 0..count {
+        let section = first.wrapping_add(each * i);
+        kernel.memory.touch(section, each);
+        let name = kernel.kernel_pointer(section, "module_sect_attr", "battr.attr.name")?;
+        kernel.memory.string(name, NAME)?;
+    }
+    Ok(())
 }
 
 impl Loaded {

@@ -173,6 +173,12 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running]) -> Tasks {
     Tasks { tasks, complete: found.complete && unreadable == 0, notes }
 }
 
+/// Walks the tree of process ids, so that a small dump has it: other readers find tasks there.
+pub(crate) fn touch_pids(kernel: &Kernel) {
+    // What cannot be read cannot be kept either.
+    let _ = Found::default().pids(kernel);
+}
+
 /// Addresses of tasks, each once, in the order found.
 #[derive(Default)]
 struct Found {

@@ -70,6 +70,14 @@ pub(crate) struct Walk {
     pub stopped: Option<String>,
 }
 
+/// Address and length of each part of the unwind tables, for a small dump.
+pub(crate) fn tables(kernel: &Kernel, code: &Code) -> Vec<(u64, u64)> {
+    match kernel.memory.translation.machine() {
+        Machine::X86_64 => Orc::find(kernel, code).map(|orc| orc.parts()).unwrap_or_default(),
+        Machine::Aarch64 => Vec::new(),
+    }
+}
+
 impl<'a> Unwinder<'a> {
     pub fn new(kernel: &'a Kernel, code: &'a Code, notes: &mut Vec<Note>) -> Self {
         let orc = match kernel.memory.translation.machine() {

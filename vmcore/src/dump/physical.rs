@@ -19,8 +19,8 @@ pub(crate) struct Physical {
     container: Box<dyn Container>,
     shift: u32,
     slots: RefCell<Vec<Option<Slot>>>,
-    /// The pages read so far, while [`Physical::record`] is on: what a small dump must hold.
-    seen: RefCell<Option<BTreeSet<u64>>>,
+    /// The pages read so far: what a small dump must hold.
+    loaded: RefCell<BTreeSet<u64>>,
 }
 
 impl Physical {
@@ -30,7 +30,7 @@ impl Physical {
             shift: container.page_size().trailing_zeros(),
             container,
             slots: RefCell::new((0..slots).map(|_| None).collect()),
-            seen: RefCell::new(None),
+            loaded: RefCell::default(),
         }
     }
 
@@ -42,14 +42,9 @@ impl Physical {
         &*self.container
     }
 
-    /// Begins to remember which pages are read.
-    pub fn record(&self) {
-        *self.seen.borrow_mut() = Some(BTreeSet::new());
-    }
-
-    /// The pages read since [`Self::record`], and ends it.
-    pub fn recorded(&self) -> BTreeSet<u64> {
-        self.seen.borrow_mut().take().unwrap_or_default()
+    /// The numbers of all pages read so far.
+    pub fn loaded(&self) -> BTreeSet<u64> {
+        self.loaded.borrow().clone()
     }
 
     /// Fills `out` from the physical address on.
@@ -81,14 +76,14 @@ impl Physical {
                 let mut page =
                     other.take().map_or_else(|| vec![0; self.page_size()].into(), |slot| slot.page);
                 let lack = self.container.read_page(frame, &mut page).err();
+                if lack.is_none() {
+                    self.loaded.borrow_mut().insert(frame);
+                }
                 other.insert(Slot { frame, lack, page })
             }
         };
         if let Some(lack) = slot.lack {
             return Err(lack);
-        }
-        if let Some(seen) = self.seen.borrow_mut().as_mut() {
-            seen.insert(frame);
         }
         Ok(use_it(&slot.page))
     }

@@ -121,11 +121,10 @@ impl Orc {
         Ok(Self { version: version(kernel), tables })
     }
 
-    /// All pages of the kernel's own table, for a small dump: the address and length of its two parts.
-    pub fn parts(&self) -> [(u64, u64); 2] {
-        self.tables
-            .first()
-            .map_or([(0, 0); 2], |table| [(table.ips, table.count * 4), (table.entries, table.count * ENTRY)])
+    /// Address and length of all parts of the tables, for a small dump.
+    pub fn parts(&self) -> Vec<(u64, u64)> {
+        let both = |table: &Table| [(table.ips, table.count * 4), (table.entries, table.count * ENTRY)];
+        self.tables.iter().flat_map(both).collect()
     }
 
     /// Is there an entry for this address that leads on?
