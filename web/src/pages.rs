@@ -16,10 +16,10 @@ pub(crate) mod node;
 pub(crate) mod nodes;
 // pub(crate) mod overview;
 pub(crate) mod sentence;
-// pub(crate) mod signature;
+pub(crate) mod signature;
 pub(crate) mod signatures;
 pub(crate) mod story;
-// pub(crate) mod symbols;
+pub(crate) mod symbols;
 pub(crate) mod theme;
 pub(crate) mod unnamed;
 pub(crate) mod words;
@@ -47,12 +47,12 @@ pub fn routes() -> Router<AppState> {
         //         .route("/", get(overview::show))
         //         .merge(forms("/overview", overview::show))
         .merge(forms("/signatures", signatures::show))
-        //         .route("/signatures/{key}", get(signature::show))
+        .route("/signatures/{key}", get(signature::show))
         .merge(forms("/crashes", crashes::show))
         //         .route("/crashes/{key}", get(crash::show))
         .merge(forms("/nodes", nodes::show))
         .route("/nodes/{key}", get(node::show))
-        //         .merge(forms("/symbols", symbols::show))
+        .merge(forms("/symbols", symbols::show))
         .merge(forms("/unnamed", unnamed::show))
         .route("/evidence/{key}", get(evidence::show))
         .merge(forms("/health", health::show))

@@ -1,5 +1,7 @@
 //! The filters of the templates: `{{ n|count }}`, `{{ at|ago(f.now_us) }}`. They only call `words`.
 
+use std::fmt::Display;
+
 use askama::filters::{Escaper, Safe};
 use askama::{Result, Values, filter_fn};
 
@@ -9,52 +11,71 @@ use super::escape::Visible;
 use super::words::{self, Time, Title};
 use crate::store::signature::State;
 
+/// A number however a template holds it: a method's answer is a value, a field a reference, a field of a row that
+/// was taken apart a reference to one.
+pub trait Number {
+    /// The number.
+    fn number(&self) -> i64;
+}
+
+impl Number for i64 {
+    fn number(&self) -> i64 {
+        *self
+    }
+}
+
+impl<T: Number> Number for &T {
+    fn number(&self) -> i64 {
+        (**self).number()
+    }
+}
+
 /// `4,707`.
 #[filter_fn]
-pub fn count(n: &i64, _: &dyn Values) -> Result<String> {
-    Ok(words::count(*n))
+pub fn count(n: impl Number, _: &dyn Values) -> Result<String> {
+    Ok(words::count(n.number()))
 }
 
 /// `1 crash`, `12 crashes`.
 #[filter_fn]
-pub fn plural(n: &i64, _: &dyn Values, one: &str, many: &str) -> Result<String> {
-    Ok(words::plural(*n, one, many))
+pub fn plural(n: impl Number, _: &dyn Values, one: &str, many: &str) -> Result<String> {
+    Ok(words::plural(n.number(), one, many))
 }
 
 /// `29.8 KiB`.
 #[filter_fn]
-pub fn bytes(n: &i64, _: &dyn Values) -> Result<String> {
-    Ok(words::bytes(*n))
+pub fn bytes(n: impl Number, _: &dyn Values) -> Result<String> {
+    Ok(words::bytes(n.number()))
 }
 
 /// A `<time>` that says how long ago.
 #[filter_fn]
-pub fn ago(at_us: &i64, _: &dyn Values, now_us: &i64) -> Result<Time> {
-    Ok(Time { at_us: *at_us, shown: words::since(*at_us, *now_us) })
+pub fn ago(at_us: impl Number, _: &dyn Values, now_us: &i64) -> Result<Time> {
+    Ok(Time { at_us: at_us.number(), shown: words::since(at_us.number(), *now_us) })
 }
 
 /// A `<time>` with the day.
 #[filter_fn]
-pub fn day(at_us: &i64, _: &dyn Values) -> Result<Time> {
-    Ok(Time { at_us: *at_us, shown: words::day(*at_us) })
+pub fn day(at_us: impl Number, _: &dyn Values) -> Result<Time> {
+    Ok(Time { at_us: at_us.number(), shown: words::day(at_us.number()) })
 }
 
 /// A `<time>` with day and minute.
 #[filter_fn]
-pub fn minute(at_us: &i64, _: &dyn Values) -> Result<Time> {
-    Ok(Time { at_us: *at_us, shown: words::minute(*at_us) })
+pub fn minute(at_us: impl Number, _: &dyn Values) -> Result<Time> {
+    Ok(Time { at_us: at_us.number(), shown: words::minute(at_us.number()) })
 }
 
 /// A `<time>` to the second.
 #[filter_fn]
-pub fn second(at_us: &i64, _: &dyn Values) -> Result<Time> {
-    Ok(Time { at_us: *at_us, shown: words::second(*at_us) })
+pub fn second(at_us: impl Number, _: &dyn Values) -> Result<Time> {
+    Ok(Time { at_us: at_us.number(), shown: words::second(at_us.number()) })
 }
 
 /// A `<time>` with all of it.
 #[filter_fn]
-pub fn whole(at_us: &i64, _: &dyn Values) -> Result<Time> {
-    Ok(Time { at_us: *at_us, shown: words::whole(*at_us) })
+pub fn whole(at_us: impl Number, _: &dyn Values) -> Result<Time> {
+    Ok(Time { at_us: at_us.number(), shown: words::whole(at_us.number()) })
 }
 
 /// A title with its function in `<code>`.
@@ -65,7 +86,7 @@ pub fn title(title: &str, _: &dyn Values) -> Result<Safe<String>> {
 
 /// A long hexadecimal name, shortened.
 #[filter_fn]
-pub fn short(name: &dyn std::fmt::Display, _: &dyn Values) -> Result<String> {
+pub fn short(name: impl Display, _: &dyn Values) -> Result<String> {
     Ok(words::short(&name.to_string()))
 }
 
@@ -83,8 +104,8 @@ pub fn px(y: &f64, _: &dyn Values) -> Result<String> {
 
 /// `22 Nov`, inside a picture, where no `<time>` may be.
 #[filter_fn]
-pub fn day_word(at_us: &i64, _: &dyn Values) -> Result<String> {
-    Ok(words::day(*at_us))
+pub fn day_word(at_us: impl Number, _: &dyn Values) -> Result<String> {
+    Ok(words::day(at_us.number()))
 }
 
 /// A state in a word: glyph first, colour last. `mute` has no glyph.

@@ -135,6 +135,11 @@ pub fn list(names: &[String], most: usize) -> String {
     }
 }
 
+/// Raw bytes in hex.
+pub fn hex(bytes: &[u8]) -> String {
+    hex::encode(bytes)
+}
+
 /// The first and last digits of a long hexadecimal name, which is enough to tell two apart by eye.
 pub fn short(hex: &str) -> String {
     if hex.len() <= 20 || !hex.is_ascii() {
