@@ -22,6 +22,9 @@ struct Arguments {
 enum Command {
     /// Takes evidence from agents, names it and shows it.
     Serve(Serve),
+    /// Shows the whole way of a crash, on records of real ones.
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::Demo),
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,6 +47,8 @@ pub fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     match arguments.command {
         Command::Serve(serve) => runtime.block_on(serve.run()),
+        #[cfg(feature = "demo")]
+        Command::Demo(demo) => runtime.block_on(demo.run()),
     }
 }
 

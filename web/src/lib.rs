@@ -10,6 +10,8 @@ pub mod blobs;
 pub mod chart;
 pub mod cli;
 pub mod clock;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod health;
 pub mod jobs;
 pub mod locate;

@@ -167,12 +167,11 @@ async fn place(
     at_us: i64,
 ) -> Result<alias::Place, Error> {
     let nameless = report.title.ends_with(" in corrupted");
-    let title =
-        if nameless { format!("{} @{}", report.title, manifest.node_id) } else { report.title.clone() };
+    let scope: &[u8] = if nameless { manifest.node_id.as_bytes() } else { &[] };
     let (function, module) = blamed(report);
     let new = Opening {
-        title: &title,
-        shown: &report.title,
+        title: &report.title,
+        scope,
         kind: report.kind.as_str(),
         severity: &word(&report.severity),
         corrupted: report.corrupted.is_some(),

@@ -2,7 +2,7 @@
 -- transaction that counts.
 CREATE TABLE signature (
   id               INTEGER PRIMARY KEY,
-  signature_key    BLOB    NOT NULL,         -- H("lastwords/signature/v1", first title), 16 bytes
+  signature_key    BLOB    NOT NULL,         -- H("lastwords/signature/v1", first title, its scope if any), 16 bytes
   title            TEXT    NOT NULL,         -- the kernel's: first title it was opened with
   name             TEXT,                     -- a person's, shown instead
   class            INTEGER NOT NULL DEFAULT 0,

@@ -1,7 +1,8 @@
 -- Titles that lead to a signature. A new way of naming a fault keeps its history because the old titles stay.
 CREATE TABLE alias (
   id            INTEGER PRIMARY KEY,
-  title         TEXT    NOT NULL,            -- corrupted ones end in ` @<node id>`: they never join machines
+  title         TEXT    NOT NULL,
+  scope         BLOB    NOT NULL DEFAULT x'', -- a node: a title that names nothing certain never joins machines
   kind          INTEGER NOT NULL,            -- 0 title, 1 ALT (a coarser name two faults may share)
   signature_id  INTEGER NOT NULL,
   origin        INTEGER NOT NULL,            -- 0 rules, 1 a person
@@ -9,7 +10,7 @@ CREATE TABLE alias (
   created_us    INTEGER NOT NULL,
   CONSTRAINT alias_signature_fk FOREIGN KEY (signature_id) REFERENCES signature (id)
 ) STRICT;
-CREATE UNIQUE INDEX alias_title_unique ON alias (title) WHERE kind = 0;
+CREATE UNIQUE INDEX alias_title_unique ON alias (title, scope) WHERE kind = 0;
 CREATE UNIQUE INDEX alias_alt_unique ON alias (title, signature_id) WHERE kind = 1;
 CREATE INDEX alias_by_signature ON alias (signature_id);
 
@@ -17,6 +18,7 @@ CREATE INDEX alias_by_signature ON alias (signature_id);
 CREATE TABLE placement (
   id           INTEGER PRIMARY KEY,
   title        TEXT    NOT NULL,
+  scope        BLOB    NOT NULL DEFAULT x'',
   variant_key  BLOB,                         -- null: any stack
   signature_id INTEGER NOT NULL,
   decided_us   INTEGER NOT NULL,
@@ -24,4 +26,4 @@ CREATE TABLE placement (
   undone_us    INTEGER,
   CONSTRAINT placement_signature_fk FOREIGN KEY (signature_id) REFERENCES signature (id)
 ) STRICT;
-CREATE INDEX placement_by_title ON placement (title) WHERE undone_us IS NULL;
+CREATE INDEX placement_by_title ON placement (title, scope) WHERE undone_us IS NULL;

@@ -19,8 +19,7 @@ pub struct Place {
 }
 
 /// Places a crash by the first rule that answers: what a person decided for its title and stack, or for its
-/// title; its title; a signature that shares an ALT; a new signature. `new.title` is the crash's own title, for
-/// corrupted ones with the node behind it; `alts` are empty for those, since they never join machines.
+/// title; its title; a signature that shares an ALT; a new signature. `alts` are empty for a damaged report.
 pub async fn place(
     db: &mut SqliteConnection,
     new: &Opening<'_>,
@@ -29,11 +28,12 @@ pub async fn place(
     now_us: i64,
 ) -> Result<Place> {
     let known: Option<(i64, i64)> =
-        sqlx::query_as("SELECT id, signature_id FROM alias WHERE title = $1 AND kind = 0")
+        sqlx::query_as("SELECT id, signature_id FROM alias WHERE title = $1 AND scope = $2 AND kind = 0")
             .bind(new.title)
+            .bind(new.scope)
             .fetch_optional(&mut *db)
             .await?;
-    let decided = decided(&mut *db, new.title, variant_key).await?;
+    let decided = decided(&mut *db, new, variant_key).await?;
     if let Some((title, by_title)) = known {
         return Ok(Place { signature: decided.unwrap_or(by_title), title });
     }
@@ -46,10 +46,11 @@ pub async fn place(
         None => signature::open(&mut *db, new).await?,
     };
     let title = sqlx::query_scalar(
-        "INSERT INTO alias (title, kind, signature_id, origin, rules_version, created_us)
-         VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+        "INSERT INTO alias (title, scope, kind, signature_id, origin, rules_version, created_us)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
     )
     .bind(new.title)
+    .bind(new.scope)
     .bind(TITLE)
     .bind(signature)
     .bind(BY_RULES)
@@ -74,13 +75,18 @@ pub async fn place(
     Ok(Place { signature, title })
 }
 
-async fn decided(db: &mut SqliteConnection, title: &str, variant_key: &[u8; 16]) -> Result<Option<i64>> {
+async fn decided(
+    db: &mut SqliteConnection,
+    new: &Opening<'_>,
+    variant_key: &[u8; 16],
+) -> Result<Option<i64>> {
     sqlx::query_scalar(
         "SELECT signature_id FROM placement
-          WHERE title = $1 AND undone_us IS NULL AND (variant_key = $2 OR variant_key IS NULL)
+          WHERE title = $1 AND scope = $2 AND undone_us IS NULL AND (variant_key = $3 OR variant_key IS NULL)
           ORDER BY variant_key IS NULL, id DESC LIMIT 1",
     )
-    .bind(title)
+    .bind(new.title)
+    .bind(new.scope)
     .bind(&variant_key[..])
     .fetch_optional(db)
     .await
@@ -92,8 +98,9 @@ async fn sharing(db: &mut SqliteConnection, title: &str, alts: &[String]) -> Res
     if alts.is_empty() {
         return Ok(None);
     }
-    let mut query =
-        sqlx::QueryBuilder::new("SELECT a.signature_id FROM alias a WHERE (a.kind = 0 AND a.title IN (");
+    let mut query = sqlx::QueryBuilder::new(
+        "SELECT a.signature_id FROM alias a WHERE (a.kind = 0 AND a.scope = x'' AND a.title IN (",
+    );
     list(&mut query, alts);
     query.push(")) OR (a.kind = 1 AND (a.title = ").push_bind(title).push(" OR a.title IN (");
     list(&mut query, alts);

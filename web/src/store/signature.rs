@@ -11,16 +11,16 @@ use super::Result;
 use crate::paging::After;
 
 /// A signature's public id: the first 16 bytes of `H("lastwords/signature/v1", first title)`, so that two
-/// services open the same one for the same title.
+/// services open the same one for the same title. A title that holds on one node only has its scope behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SignatureId([u8; 16]);
 
 impl SignatureId {
     /// The id that a title opens.
-    pub fn of(title: &str) -> SignatureId {
-        SignatureId(
-            *h("lastwords/signature/v1", &[title.as_bytes()]).first_chunk().expect("32 is more than 16"),
-        )
+    pub fn of(title: &str, scope: &[u8]) -> SignatureId {
+        let fields: &[&[u8]] =
+            if scope.is_empty() { &[title.as_bytes()] } else { &[title.as_bytes(), scope] };
+        SignatureId(*h("lastwords/signature/v1", fields).first_chunk().expect("32 is more than 16"))
     }
 
     /// The raw bytes, as stored.
@@ -277,8 +277,8 @@ pub async fn count(db: impl SqliteExecutor<'_>) -> Result<i64> {
 pub struct Opening<'a> {
     /// Title that names it; also makes its key.
     pub title: &'a str,
-    /// Title to show: without the node that keeps a corrupted one apart.
-    pub shown: &'a str,
+    /// The node that the title holds on; empty: everywhere.
+    pub scope: &'a [u8],
     /// Kind of fault.
     pub kind: &'a str,
     /// How bad.
@@ -299,7 +299,7 @@ pub struct Opening<'a> {
 
 /// Opens a signature, or returns the one that already has its key.
 pub async fn open(db: &mut SqliteConnection, new: &Opening<'_>) -> Result<i64> {
-    let Opening { title, shown, kind, severity, corrupted, function, module, subsystem, class, at_us } = *new;
+    let Opening { title, scope, kind, severity, corrupted, function, module, subsystem, class, at_us } = *new;
     sqlx::query_scalar(
         "INSERT INTO signature (signature_key, title, class, type, severity, fatal, corrupted, function, module,
                                 subsystem, rules_version, first_us, last_us)
@@ -307,8 +307,8 @@ pub async fn open(db: &mut SqliteConnection, new: &Opening<'_>) -> Result<i64> {
          ON CONFLICT (signature_key) DO UPDATE SET title = title
          RETURNING id",
     )
-    .bind(&SignatureId::of(title).0[..])
-    .bind(shown)
+    .bind(&SignatureId::of(title, scope).0[..])
+    .bind(title)
     .bind(class)
     .bind(kind)
     .bind(severity)

@@ -1,0 +1,282 @@
+//! The demo: machines that really crashed hand their records to a service on this machine, by the real agent.
+//!
+//! Each case in `fixtures/` is a machine of its own: a root with a machine-id, and its records in pstore. What this
+//! machine itself has in pstore is handed over as well, and left where it is.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use collector::agent::{self, Config, Summary};
+use handover::Sha256;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::app::{self, App, Setup};
+use crate::store::{crash, evidence};
+use crate::{cli, health};
+
+/// How long reading and locating two dozen records may take before the demo says that something is wrong.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The pstore folders of this machine: the kernel's own, and where systemd moves its records.
+const HERE: [&str; 2] = ["/sys/fs/pstore", "/var/lib/systemd/pstore"];
+
+/// Shows the whole way of a crash on records of real ones.
+#[derive(Debug, clap::Args)]
+pub struct Demo {
+    /// Keep everything in this folder; without it a temporary one is used, and removed at the end.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Folder of real records with their truths.
+    #[arg(long, default_value = "fixtures")]
+    fixtures: PathBuf,
+    /// End when everything was handed over and shown.
+    #[arg(long)]
+    once: bool,
+}
+
+/// A machine of the demo.
+struct Machine {
+    name: String,
+    config: Config,
+    /// Titles that are right for its crash; none where nobody knows.
+    truth: Vec<String>,
+}
+
+/// The part of a case's `truth.json` that tells its title and when its records were written.
+#[derive(Deserialize)]
+struct Truth {
+    kernel_release: String,
+    title: Option<String>,
+    syzkaller: Option<Syzkaller>,
+    #[serde(default)]
+    files: Vec<Record>,
+}
+
+#[derive(Deserialize)]
+struct Syzkaller {
+    title: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Record {
+    name: String,
+    mtime: u64,
+}
+
+impl Demo {
+    /// Runs it.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let Demo { data, listen, fixtures, once } = self;
+        let temporary = if data.is_none() {
+            Some(tempfile::tempdir().context("making a temporary folder")?)
+        } else {
+            None
+        };
+        let data = data
+            .or_else(|| Some(temporary.as_ref()?.path().join("lastwords")))
+            .expect("one of both is there");
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
+        let address = listener.local_addr().context("asking for the address")?;
+        let setup = Setup { data: data.clone(), open_to_local_readers: address.ip().is_loopback() };
+        let app =
+            app::open(&setup).await.with_context(|| format!("opening the data folder {}", data.display()))?;
+        let url = format!("http://{address}");
+        let (end, ended) = oneshot::channel::<()>();
+        let serving = tokio::spawn(app::run(listener, Arc::clone(&app), async { drop(ended.await) }));
+
+        println!("The service runs at {url} and keeps what it gets in {}\n", data.display());
+        let right = hand_over(&app, &url, &data, &fixtures).await?;
+        println!("\nLook at it: {url}/");
+        if !once {
+            println!("It goes on until Ctrl-C.");
+            cli::stop().await;
+        }
+        drop(end);
+        drop(app);
+        serving.await.context("stopping the service")?.context("serving")?;
+        anyhow::ensure!(right, "not every crash got its true title");
+        Ok(())
+    }
+}
+
+/// Lets every machine hand over, and says what became of it; false when a title is not the true one.
+async fn hand_over(app: &Arc<App>, url: &str, data: &Path, fixtures: &Path) -> anyhow::Result<bool> {
+    let machines = machines(url, data, fixtures)?;
+    anyhow::ensure!(
+        !machines.is_empty(),
+        "no cases in {}; name the folder by --fixtures",
+        fixtures.display()
+    );
+    let symbols = put_symbols(url, data, fixtures)?;
+    println!("{symbols} debug files put in\n");
+    let mut right = true;
+    for machine in machines {
+        let Machine { name, config, truth } = machine;
+        let running = tokio::task::spawn_blocking(move || agent::collect(&config));
+        let summary = running
+            .await
+            .context("running the agent")?
+            .with_context(|| format!("running the agent for {name}"))?;
+        settle(app).await?;
+        right &= show(app, &name, &summary, &truth).await?;
+    }
+    Ok(right)
+}
+
+/// Prints one machine's crash: its title, whether that is the true one, and its receipt.
+async fn show(app: &App, name: &str, summary: &Summary, truth: &[String]) -> anyhow::Result<bool> {
+    let mut right = true;
+    for seen in &summary.found {
+        let Some(read) = evidence::by_key(app.store.read(), &seen.evidence).await? else {
+            println!("{name}\n    evidence {} waits in the spool", seen.evidence);
+            continue;
+        };
+        let title = title(app, read.id).await?;
+        let verdict = match (&title, truth) {
+            (_, []) => "its truth is not known",
+            (Some(title), truth) if truth.contains(title) => "the true title",
+            _ => {
+                right = false;
+                "NOT THE TRUE TITLE"
+            }
+        };
+        println!("{name}\n    {}  ({verdict})", title.as_deref().unwrap_or("nobody could name it"));
+        match summary.receipts.iter().find(|receipt| receipt.evidence_id == seen.evidence) {
+            Some(receipt) => println!(
+                "    receipt {} of node {}: {}, {} bytes, evidence {}",
+                receipt.seq, receipt.node_id, receipt.disposition, receipt.size, receipt.evidence_id
+            ),
+            None => println!("    handed over before: evidence {}", seen.evidence),
+        }
+    }
+    for trouble in &summary.troubles {
+        println!("{name}\n    {trouble}");
+    }
+    Ok(right)
+}
+
+/// The title of what a piece of evidence is about: the report that killed the machine, else the first.
+async fn title(app: &App, evidence: i64) -> anyhow::Result<Option<String>> {
+    let crashes = crash::of_evidence(app.store.read(), evidence).await?;
+    for (key, title) in &crashes {
+        if crash::by_key(app.store.read(), key).await?.is_some_and(|crash| crash.fatal) {
+            return Ok(Some(title.clone()));
+        }
+    }
+    Ok(crashes.into_iter().next().map(|(_, title)| title))
+}
+
+/// Waits until all that was handed over is read and located.
+async fn settle(app: &App) -> anyhow::Result<()> {
+    let wait = async {
+        loop {
+            let state = health::readiness(app).await;
+            if state.unread == 0 && state.jobs == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.context("waiting until everything is read")
+}
+
+/// Puts in the debug files of the module that crashed, as a build machine would.
+fn put_symbols(url: &str, data: &Path, fixtures: &Path) -> anyhow::Result<usize> {
+    let token = fs::read_to_string(data.join("tokens/symbols")).context("reading the token for symbols")?;
+    let files = folders(&fixtures.join("modules"))?;
+    for folder in &files {
+        let path = folder.join("crashlab.ko");
+        let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        ureq::put(format!("{url}/api/v1/symbols"))
+            .header("authorization", format!("Bearer {}", token.trim()))
+            .send(file)
+            .with_context(|| format!("putting {} in", path.display()))?;
+    }
+    Ok(files.len())
+}
+
+/// A machine for each case, and this one.
+fn machines(url: &str, data: &Path, fixtures: &Path) -> anyhow::Result<Vec<Machine>> {
+    let mut machines = Vec::new();
+    for kind in ["pstore", "efi"] {
+        for case in folders(&fixtures.join(kind))? {
+            let name = format!("{kind}/{}", case.file_name().unwrap_or_default().to_string_lossy());
+            machines.push(
+                machine(&name, &case, url, data).with_context(|| format!("preparing {}", case.display()))?,
+            );
+        }
+    }
+    let pstore: Vec<_> =
+        HERE.iter().map(PathBuf::from).filter(|folder| fs::read_dir(folder).is_ok()).collect();
+    if !pstore.is_empty() {
+        let config = Config { pstore, ..config(url, data, "this machine") };
+        machines.push(Machine { name: "this machine".to_owned(), config, truth: Vec::new() });
+    }
+    Ok(machines)
+}
+
+/// Sets up the root of a machine that crashed and came back, with its records in pstore.
+fn machine(name: &str, case: &Path, url: &str, data: &Path) -> anyhow::Result<Machine> {
+    let truth: Truth =
+        serde_json::from_slice(&fs::read(case.join("truth.json"))?).context("reading truth.json")?;
+    let config = config(url, data, name);
+    let root = data.join("machines").join(name);
+    let id = Sha256::of(name.as_bytes()).to_string();
+    let boot = Sha256::of(id.as_bytes()).to_string();
+    for (path, text) in [
+        ("etc/machine-id", &id[..32]),
+        ("proc/sys/kernel/random/boot_id", &boot[..32]),
+        ("proc/sys/kernel/osrelease", &truth.kernel_release),
+        ("proc/sys/kernel/arch", "x86_64"),
+        ("run/systemd/timesync/synchronized", ""),
+    ] {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(&root))?;
+        fs::write(path, format!("{text}\n"))?;
+    }
+    let pstore = root.join("pstore");
+    fs::create_dir_all(&pstore)?;
+    for Record { name, mtime } in &truth.files {
+        let path = pstore.join(name);
+        fs::copy(case.join(name), &path)?;
+        // A copy is writable and new; the record was written when the machine died.
+        let written = SystemTime::UNIX_EPOCH + Duration::from_secs(*mtime);
+        File::options().append(true).open(&path)?.set_modified(written)?;
+    }
+    let titles = [truth.title, truth.syzkaller.and_then(|syzkaller| syzkaller.title)];
+    let truth = titles.into_iter().flatten().filter(|title| !title.ends_with("in corrupted")).collect();
+    let labels = BTreeMap::from([("case".to_owned(), name.to_owned())]);
+    let config = Config { root, pstore: vec![pstore], labels, ..config };
+    Ok(Machine { name: name.to_owned(), config, truth })
+}
+
+fn config(url: &str, data: &Path, name: &str) -> Config {
+    Config {
+        servers: vec![url.to_owned()],
+        token_file: Some(data.join("tokens/ingest")),
+        deadline: Duration::from_secs(10),
+        ..Config::new(data.join("spools").join(name))
+    }
+}
+
+/// The folders in a folder, by name; none if it is not there.
+fn folders(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("listing {}", folder.display()))?,
+    };
+    let mut folders: Vec<_> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    Ok(folders)
+}
