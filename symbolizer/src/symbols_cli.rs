@@ -50,7 +50,15 @@ pub fn run(command: &Symbols, out: &mut impl Write) -> Result<(), Failure> {
         Symbols::Lookup(Lookup { index: Some(index), .. }) => {
             let index = Index::open(index)?;
             lookup(out, &index.meta().sections, |address, found| {
-                found.extend_chain(&index, address);
+                for step in index.lookup(address).into_iter().flatten() {
+                    let label = || index.symbol_at(address).map_or("", |symbol| symbol.name);
+                    found.frame(
+                        if step.function.is_empty() { label() } else { step.function },
+                        step.file,
+                        step.line,
+                    );
+                }
+                found.or_symbol(&index, address);
                 Ok(())
             })
         }
@@ -59,6 +67,9 @@ pub fn run(command: &Symbols, out: &mut impl Write) -> Result<(), Failure> {
             lookup(out, &image.sections(), |address, found| {
                 for at in image.lookup(address)? {
                     found.frame(&at.function, &at.file, at.line);
+                }
+                if found.is_empty() {
+                    found.or_symbol(image.symbols()?, address);
                 }
                 Ok(())
             })
@@ -70,13 +81,16 @@ pub fn run(command: &Symbols, out: &mut impl Write) -> Result<(), Failure> {
 struct Answer(String);
 
 impl Answer {
-    fn extend_chain(&mut self, index: &Index, address: u64) {
-        for step in index.lookup(address).into_iter().flatten() {
-            let function = match step.function {
-                "" => index.symbol_at(address).map_or("", |symbol| symbol.name),
-                function => function,
-            };
-            self.frame(function, step.file, step.line);
+    fn is_empty(&self) -> bool {
+        self.0.ends_with('[')
+    }
+
+    /// Thunks, trampolines and static calls have no debug information, only a name.
+    fn or_symbol(&mut self, symbols: &Index, address: u64) {
+        if self.is_empty()
+            && let Some(symbol) = symbols.symbol_at(address)
+        {
+            self.frame(symbol.name, "", 0);
         }
     }
 

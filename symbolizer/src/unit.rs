@@ -179,6 +179,9 @@ impl<'a> Reader<'_, 'a> {
         while !entries.is_empty() {
             let (offset, depth) = (entries.next_offset(), entries.next_depth());
             let Some(abbreviation) = entries.read_abbreviation()? else { continue };
+            while open.last().is_some_and(|&(above, _)| above >= depth) {
+                open.pop();
+            }
             let tag = abbreviation.tag();
             if tag != dw::DW_TAG_subprogram && tag != dw::DW_TAG_inlined_subroutine {
                 if first {
@@ -190,9 +193,6 @@ impl<'a> Reader<'_, 'a> {
                 continue;
             }
             let entry = self.entry(&mut entries, abbreviation)?;
-            while open.last().is_some_and(|&(above, _)| above >= depth) {
-                open.pop();
-            }
             let inlined = tag == dw::DW_TAG_inlined_subroutine;
             let origin = if inlined {
                 match entry.origin {
