@@ -5,7 +5,7 @@
 //! anything from elsewhere.
 
 pub(crate) mod assets;
-// pub(crate) mod crash;
+pub(crate) mod crash;
 pub(crate) mod crashes;
 pub(crate) mod escape;
 pub(crate) mod evidence;
@@ -14,7 +14,7 @@ pub(crate) mod frame;
 pub(crate) mod health;
 pub(crate) mod node;
 pub(crate) mod nodes;
-// pub(crate) mod overview;
+pub(crate) mod overview;
 pub(crate) mod sentence;
 pub(crate) mod signature;
 pub(crate) mod signatures;
@@ -26,7 +26,7 @@ pub(crate) mod words;
 pub(crate) mod wrong;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
@@ -44,12 +44,12 @@ use frame::{Frame, Nav};
 /// All pages.
 pub fn routes() -> Router<AppState> {
     Router::new()
-        //         .route("/", get(overview::show))
-        //         .merge(forms("/overview", overview::show))
+        .route("/", get(overview::show))
+        .merge(forms("/overview", overview::show))
         .merge(forms("/signatures", signatures::show))
         .route("/signatures/{key}", get(signature::show))
         .merge(forms("/crashes", crashes::show))
-        //         .route("/crashes/{key}", get(crash::show))
+        .route("/crashes/{key}", get(crash::show))
         .merge(forms("/nodes", nodes::show))
         .route("/nodes/{key}", get(node::show))
         .merge(forms("/symbols", symbols::show))
@@ -193,10 +193,17 @@ impl FromRequestParts<AppState> for Asked {
     }
 }
 
-/// `GET` of a page that does not exist.
-pub(crate) async fn missing(asked: Asked) -> Response {
-    let path = asked.frame.path.clone();
-    wrong::answer(asked, crate::problem::not_found(path))
+/// What answers an address that nothing answers: a page for people, a problem document for programs.
+pub async fn missing(State(app): State<AppState>, request: Request) -> Response {
+    let mut parts = request.into_parts().0;
+    let missing = crate::problem::not_found(format!("no page {}", parts.uri.path()));
+    if parts.uri.path().starts_with("/api/") {
+        return missing.into_response();
+    }
+    match Asked::from_request_parts(&mut parts, &app).await {
+        Ok(asked) => wrong::answer(asked, missing),
+        Err(refused) => refused,
+    }
 }
 
 /// A node as people call it: its name, or else the beginning of its id.

@@ -13,7 +13,7 @@ use handover::{PROTOCOL, PROTOCOL_HEADER, SERVICE_HEADER};
 
 use crate::api::{crashes, evidence, handover as protocol, nodes, signatures, symbols};
 use crate::app::AppState;
-use crate::problem::{self, Error, not_found};
+use crate::problem::{self, Error};
 use crate::{health, pages, random};
 
 /// The service's routes, and what is around all of them.
@@ -40,7 +40,7 @@ pub fn router(app: AppState) -> Router {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .merge(pages::routes())
-        .fallback(async || not_found("no such page"))
+        .fallback(pages::missing)
         .method_not_allowed_fallback(async |method: Method| {
             Error::from(
                 Problem::new(405, "method-not-allowed", "This cannot be done here")

@@ -80,7 +80,7 @@ pub fn whole(at_us: impl Number, _: &dyn Values) -> Result<Time> {
 
 /// A title with its function in `<code>`.
 #[filter_fn]
-pub fn title(title: &str, _: &dyn Values) -> Result<Safe<String>> {
+pub fn titled(title: &str, _: &dyn Values) -> Result<Safe<String>> {
     Ok(Safe(Title::new(title).to_string()))
 }
 
@@ -150,4 +150,10 @@ pub fn node(id: &NodeId, _: &dyn Values, name: &str) -> Result<Safe<String>> {
     Visible.write_escaped_str(&mut out, super::node_name(name, &id))?;
     out.push_str("</bdi></a>");
     Ok(Safe(out))
+}
+
+/// What people call the node of an id.
+#[filter_fn]
+pub fn called(id: &NodeId, _: &dyn Values, name: &str) -> Result<String> {
+    Ok(super::node_name(name, &id.to_string()).to_owned())
 }

@@ -74,15 +74,11 @@ impl Theme {
 /// A state in a word, with its glyph and colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sign {
-    /// Proven, in time.
+    /// Seen to be right.
     Good,
-    /// New since a known point.
-    News,
-    /// Not proven, too little data.
+    /// Not seen.
     Unknown,
-    /// Late, degraded.
-    Warn,
-    /// Broken, regressed.
+    /// Seen to be wrong.
     Bad,
 }
 
@@ -91,9 +87,7 @@ impl Sign {
     pub fn glyph(self) -> &'static str {
         match self {
             Sign::Good => "good",
-            Sign::News => "news",
             Sign::Unknown => "unk",
-            Sign::Warn => "warn",
             Sign::Bad => "bad",
         }
     }

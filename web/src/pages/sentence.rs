@@ -53,11 +53,6 @@ impl Sentence {
         self
     }
 
-    /// Whether nothing was said.
-    pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
-
     /// The words alone.
     pub fn plain(&self) -> String {
         let words = self.runs.iter().map(|run| match run {

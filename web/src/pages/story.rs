@@ -7,7 +7,7 @@ mod stack;
 
 pub(crate) use log::{Excerpt, MOST};
 pub(crate) use registers::Register;
-pub(crate) use stack::{Entry, Stack, Step, shown};
+pub(crate) use stack::{Stack, Step, shown};
 
 use report::{Parsed, Report};
 use serde::Serialize;

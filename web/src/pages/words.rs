@@ -125,16 +125,6 @@ pub fn bytes(n: i64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// `a`, `a and b`, `a, b and 3 more`: at most `most` of them by name.
-pub fn list(names: &[String], most: usize) -> String {
-    match names {
-        [] => String::new(),
-        [one] => one.clone(),
-        [first @ .., last] if names.len() <= most => format!("{} and {last}", first.join(", ")),
-        _ => format!("{} and {} more", names[..most].join(", "), names.len() - most),
-    }
-}
-
 /// Raw bytes in hex.
 pub fn hex(bytes: &[u8]) -> String {
     hex::encode(bytes)
@@ -249,13 +239,5 @@ mod tests {
             Title::new("WARNING in <b>\u{1b}").to_string(),
             "<bdi>WARNING in <code>&#60;b&#62;&#60;0x1b&#62;</code></bdi>"
         );
-    }
-
-    #[test]
-    fn long_lists_say_how_many_they_leave_out() {
-        let names: Vec<String> = ["a", "b", "c", "d"].map(String::from).to_vec();
-        assert_eq!(list(&names, 2), "a, b and 2 more");
-        assert_eq!(list(&names, 4), "a, b, c and d");
-        assert_eq!(list(&names[..1], 2), "a");
     }
 }

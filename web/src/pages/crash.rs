@@ -1,0 +1,334 @@
+//! `/crashes/{id}`: one crash, from its title down to the bytes.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use handover::{CrashId, EvidenceId};
+use serde::Serialize;
+
+use super::evidence::{Receipt, receipts, source};
+use super::frame::{Frame, Nav};
+use super::sentence::Sentence;
+use super::story::{Stack, Step, Story, shown};
+use super::{Asked, View, filters, words};
+use crate::app::{App, AppState};
+use crate::locate::{self, Located};
+use crate::problem::{Error, not_found};
+use crate::reading;
+use crate::store::crash::{self, Crash};
+use crate::store::image::{self, Missing};
+use crate::store::signature::{self, Signature};
+use crate::store::{alias, custody};
+use crate::text::Text;
+
+/// Neighbours shown at the side.
+const NEAR: u32 = 6;
+
+/// One crash, as `.json` shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct One {
+    lede: Sentence,
+    crash: Crash,
+    signature: Signature,
+    /// All titles of the signature, oldest first.
+    titles: Vec<String>,
+    /// What its evidence says; absent when only its count is kept.
+    story: Option<Story>,
+    evidence: Vec<Piece>,
+    /// Debug files that would give more source lines.
+    missing: Vec<Missing>,
+    /// Other crashes of the same boot.
+    same_boot: Vec<Crash>,
+    /// The newest crashes of the same signature.
+    near: Vec<Crash>,
+}
+
+/// A piece of evidence of this crash.
+#[derive(Debug, Serialize)]
+struct Piece {
+    evidence_id: EvidenceId,
+    kind: String,
+    /// `pstore, ramoops`.
+    source: String,
+    size: i64,
+    sha256: String,
+    /// Names of the artifacts it is made of.
+    artifacts: Vec<String>,
+    found_us: i64,
+    received_us: i64,
+    receipts: Vec<Receipt>,
+    /// The page and the log are made from this one.
+    shown: bool,
+}
+
+/// `GET /crashes/{id}`
+pub(crate) async fn show(State(app): State<AppState>, asked: Asked) -> Response {
+    let found = load(&app, asked.key()).await;
+    asked.answer(found)
+}
+
+async fn load(app: &Arc<App>, key: &str) -> Result<One, Error> {
+    let missing = || not_found(format!("crash {key}"));
+    let id: CrashId = key.parse().map_err(|_| missing())?;
+    let db = app.store.read();
+    let crash = crash::by_key(db, &id).await?.ok_or_else(missing)?;
+    let signature = signature::by_id(db, crash.signature_row).await?.ok_or_else(missing)?;
+    let (story, read_from) = match reading::of_crash(app, &crash).await? {
+        Some((reading, number)) => {
+            let located = match reading.parsed.reports.get(number) {
+                Some(report) => locate::known(app, &crash, &reading.parsed, report).await?,
+                None => Located::default(),
+            };
+            let story = Story::tell(&reading.parsed, number, &reading.notes, &located);
+            (story, Some(reading.manifest.evidence_id))
+        }
+        None => (None, None),
+    };
+    let evidence = pieces(app, &crash, read_from).await?;
+    let of_boot = crash::Filter { boot: Some(crash.boot_row), ..crash::Filter::default() };
+    let mut same_boot = crash::list(db, &of_boot, None, NEAR + 1).await?;
+    same_boot.retain(|other| other.id != crash.id);
+    let of_signature = crash::Filter { signature: Some(crash.signature_row), ..crash::Filter::default() };
+    let mut near = crash::list(db, &of_signature, None, NEAR + 1).await?;
+    near.retain(|other| other.id != crash.id);
+    Ok(One {
+        lede: lede(&crash, story.as_ref()),
+        missing: image::missing_of(db, crash.id).await?,
+        titles: alias::titles(db, signature.id).await?,
+        crash,
+        signature,
+        story,
+        evidence,
+        same_boot,
+        near,
+    })
+}
+
+async fn pieces(app: &App, crash: &Crash, read_from: Option<EvidenceId>) -> Result<Vec<Piece>, Error> {
+    let mut pieces = Vec::new();
+    for row in crash::sources(app.store.read(), crash.id).await? {
+        let Some(stored) = custody::by_id(app.store.custody(), row.evidence_row).await? else { continue };
+        let manifest = reading::manifest(&stored)?;
+        let envelopes = custody::receipts_of(app.store.custody(), &row.evidence_id).await?;
+        pieces.push(Piece {
+            evidence_id: row.evidence_id,
+            kind: row.kind,
+            source: source(&manifest),
+            size: stored.size,
+            sha256: stored.sha256.to_string(),
+            artifacts: manifest.pieces.iter().map(|piece| piece.name.clone()).collect(),
+            found_us: manifest.found_us,
+            received_us: row.received_us,
+            receipts: receipts(&envelopes),
+            shown: read_from == Some(row.evidence_id),
+        });
+    }
+    Ok(pieces)
+}
+
+/// What died, doing what, where, and how sure we are.
+fn lede(crash: &Crash, story: Option<&Story>) -> Sentence {
+    let mut sentence = Sentence::default();
+    if let Some(story) = story {
+        if let Some(function) = &story.function {
+            sentence = sentence.say("In ").strong(function);
+            if let Some(module) = &story.module {
+                sentence = sentence.say(" of the module ").code(module);
+            }
+            if let Some(place) = &story.place {
+                sentence = sentence.say(", at ").code(place);
+            }
+        } else {
+            sentence = sentence.say("The rules blame no function");
+        }
+        if !crash.comm.is_empty() {
+            sentence = sentence.say(", while ").strong(&crash.comm).say(" ran");
+        }
+        sentence = sentence.say(". ");
+    }
+    let name = super::node_name(&crash.node_name, &crash.node_id.to_string()).to_owned();
+    sentence = sentence.say("The kernel of ").link(format!("/nodes/{}", crash.node_id), name);
+    sentence = sentence.say(if crash.fatal { " died of it" } else { " survived it" });
+    if let Some(us) = crash.kernel_us {
+        sentence = sentence.say(format!(", {} after boot", since_boot(us)));
+    }
+    sentence = sentence.say(". ");
+    match (story, crash.corrupted.is_empty()) {
+        (None, _) => sentence.say("Only its count was handed over, so there is nothing to read."),
+        (Some(_), false) => sentence
+            .strong("Its text is damaged")
+            .say(format!(" ({}), so the name deserves less trust.", crash.corrupted)),
+        (Some(story), true) if story.place.is_some() => sentence
+            .say("We are ")
+            .strong("sure of function and line")
+            .say(": the report is whole, and the symbols fit it."),
+        (Some(_), true) => {
+            sentence.say("We are ").strong("sure of the function").say("; its line is not known yet.")
+        }
+    }
+}
+
+/// `3.2 seconds`, `4 h`.
+fn since_boot(us: i64) -> String {
+    match us {
+        0..60_000_000 => format!("{}.{} seconds", us / 1_000_000, us / 100_000 % 10),
+        _ => words::span(us),
+    }
+}
+
+impl One {
+    fn node(&self) -> String {
+        super::node_name(&self.crash.node_name, &self.crash.node_id.to_string()).to_owned()
+    }
+
+    /// What `at_us` is taken from, in words.
+    fn at_basis(&self) -> &str {
+        match self.crash.at_basis.as_str() {
+            "pstore-mtime" => "by the record’s time",
+            "pstore-name" => "by the record’s name",
+            "kdump-name" => "by the dump folder’s name",
+            "journal" => "by the journal",
+            "file-mtime" => "by the file’s time",
+            "found" => "when it was found: nothing tells when it happened",
+            "received" => "when it arrived: the node’s clock is not trusted",
+            other => other,
+        }
+    }
+
+    fn kind(&self) -> &str {
+        &self.crash.r#type
+    }
+
+    fn kernel_time(&self) -> Option<String> {
+        self.crash.kernel_us.map(words::kernel_time)
+    }
+
+    fn also(&self) -> impl Iterator<Item = &String> {
+        self.titles.iter().filter(|title| **title != self.crash.title)
+    }
+
+    fn total_bytes(&self) -> i64 {
+        self.evidence.iter().map(|piece| piece.size).sum()
+    }
+
+    /// The id of the evidence that the log is from.
+    fn log_of(&self) -> Option<&EvidenceId> {
+        self.evidence.iter().find(|piece| piece.shown).map(|piece| &piece.evidence_id)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "crash.html")]
+struct Html<'a> {
+    f: &'a Frame,
+    v: &'a One,
+}
+
+impl View for One {
+    const AT: Nav = Nav::Crashes;
+
+    fn html(&self, f: &Frame) -> askama::Result<String> {
+        Html { f, v: self }.render()
+    }
+
+    fn text(&self, text: &mut Text, _: i64) {
+        let crash = &self.crash;
+        text.title(&crash.title);
+        text.prose(&self.lede.plain());
+        text.gap();
+        let mut pairs = vec![
+            ("when", format!("{} ({})", words::whole(crash.at_us), self.at_basis())),
+            ("node", self.node()),
+            ("kernel", crash.kernel.clone()),
+            ("task", format!("{} {}", crash.comm, crash.pid.map(|pid| pid.to_string()).unwrap_or_default())),
+            ("taint", if crash.taint.is_empty() { "none".into() } else { crash.taint.clone() }),
+            (
+                "signature",
+                format!(
+                    "{} ({})",
+                    crash.signature,
+                    words::plural(self.signature.crashes, "crash", "crashes")
+                ),
+            ),
+            ("crash", crash.crash_id.to_string()),
+        ];
+        if let Some(address) = self.story.as_ref().and_then(|story| story.fault_address.as_ref()) {
+            pairs.insert(4, ("address", address.words.clone()));
+        }
+        text.pairs(&pairs);
+        if let Some(story) = &self.story {
+            story_as_text(story, text);
+        }
+        text.section("Evidence");
+        for piece in &self.evidence {
+            text.item(
+                "- ",
+                &format!(
+                    "{}, {}, {} bytes, {}",
+                    piece.kind,
+                    piece.source,
+                    piece.size,
+                    piece.artifacts.join(" ")
+                ),
+            );
+            text.line(&format!("  sha256 {}", piece.sha256));
+            for receipt in &piece.receipts {
+                text.line(&format!("  receipt {}, {}", receipt.seq, receipt.disposition));
+            }
+        }
+    }
+}
+
+/// Stack, registers, damage and boot of a report.
+pub(crate) fn story_as_text(story: &Story, text: &mut Text) {
+    text.section("Stack");
+    stack_as_text(&story.stack, text);
+    for other in &story.others {
+        text.section(&other.heading);
+        stack_as_text(other, text);
+    }
+    if !story.registers.is_empty() {
+        text.section("Registers");
+        for register in &story.registers {
+            text.line(&format!("{:<8} {}  {}", register.name, register.value, register.says));
+        }
+    }
+    if let Some(code) = &story.code {
+        text.section("Code");
+        text.prose(&format!("{} <{}> {}", code.before, code.at, code.after));
+    }
+    if !story.notes.is_empty() {
+        text.section("Damage and doubt");
+        for note in &story.notes {
+            let line = note.line.map(|line| format!(" (line {line})")).unwrap_or_default();
+            text.item("- ", &format!("{}: {}{line}", note.code, note.text));
+        }
+    }
+    if story.boot.len() > 1 {
+        text.section("This boot");
+        let rows = story.boot.iter().map(|event| {
+            let mark = if event.this { "this" } else { "" };
+            vec![event.time.clone().unwrap_or_default(), mark.to_owned(), event.title.clone()]
+        });
+        text.table(&[">since boot", "", "title"], &rows.collect::<Vec<_>>());
+    }
+}
+
+fn stack_as_text(stack: &Stack, text: &mut Text) {
+    for step in &stack.steps {
+        match step {
+            Step::Edge { words } => text.line(&format!("    -- {words}")),
+            Step::Frame(entry) => {
+                for call in entry.inner() {
+                    text.line(&format!("    {:<38} {}  inlined", call.function, shown(call)));
+                }
+                let mark = entry.index.map_or_else(|| "  ?".into(), |index| format!("{index:>3}"));
+                let module = entry.module.as_ref().map(|module| format!(" [{module}]")).unwrap_or_default();
+                let function = format!("{}{}{module}", entry.function, entry.offset);
+                text.line(&format!("{mark} {function:<38} {}", entry.place_shown()));
+            }
+        }
+    }
+}
