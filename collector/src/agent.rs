@@ -21,7 +21,8 @@ use crate::gather::{self, Circumstances};
 use crate::host::{Host, Root};
 use crate::http::{Client, Settings};
 use crate::source::{Find, Scan, pstore};
-use crate::spool::{SentCap, Spool};
+use crate::spool::Spool;
+use crate::spool::caps::{Caps, Sent};
 use crate::trust::Trust;
 
 /// What a run is to do.
@@ -55,6 +56,10 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Offers again what the service did not take before.
     pub retry_held: bool,
+    /// How much may wait in the spool.
+    pub caps: Caps,
+    /// How much is kept of what was handed over.
+    pub sent: Sent,
 }
 
 impl Config {
@@ -75,6 +80,8 @@ impl Config {
             tell_host_name: false,
             labels: BTreeMap::new(),
             retry_held: false,
+            caps: Caps::default(),
+            sent: Sent::default(),
         }
     }
 }
@@ -103,6 +110,8 @@ pub struct Summary {
     pub held: Vec<(EvidenceId, String)>,
     /// Parcels that still wait.
     pub waiting: usize,
+    /// Evidence whose bytes were given up by this run, because the spool was full. It is still counted.
+    pub withheld: Vec<EvidenceId>,
     /// Records that were erased.
     pub erased: usize,
     /// What went wrong, one line each.
@@ -151,6 +160,7 @@ pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error
         receipts: Vec::new(),
         held: Vec::new(),
         waiting: 0,
+        withheld: Vec::new(),
         erased: 0,
         troubles: Vec::new(),
         exit: Exit::Done,
@@ -159,6 +169,7 @@ pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error
     for find in look(config, ground.disk, &mut summary) {
         keep(&find, config, ground, &host, &mut spool, &mut summary);
     }
+    withhold(config, ground, &mut spool, &mut summary);
     if config.retry_held {
         for id in spool.held()? {
             spool.release(&id)?;
@@ -175,7 +186,7 @@ pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error
         forget(&host, &mut spool, &mut summary)?;
     }
     spool.mark_what_is_gone()?;
-    spool.trim_sent(SentCap::default(), ground.clock.wall_us())?;
+    spool.trim_sent(config.sent, ground.clock.wall_us())?;
 
     for seen in &mut summary.found {
         seen.state = spool.state(&seen.evidence);
@@ -248,6 +259,20 @@ fn keep(
                 summary.troubles.push(format!("keeping {first}: {}", chain(&error)));
             }
         }
+    }
+}
+
+/// Brings the spool within its caps. What was handed over goes first of all.
+fn withhold(config: &Config, ground: &Ground<'_>, spool: &mut Spool<'_>, summary: &mut Summary) {
+    let now_us = ground.clock.wall_us();
+    match spool.trim_sent(config.sent, now_us).and_then(|()| spool.withhold(&config.caps, now_us)) {
+        Ok(given_up) if given_up.is_empty() => {}
+        Ok(given_up) => {
+            let count = given_up.len();
+            summary.troubles.push(format!("the spool is full: the bytes of {count} crashes were given up"));
+            summary.withheld.extend(given_up);
+        }
+        Err(error) => summary.io(chain(&error)),
     }
 }
 

@@ -7,7 +7,7 @@
 //! | found | nothing below is |
 //! | spooled | `ready/<id>.parcel` and `sources/<id>` are there |
 //! | held | `held/<id>.parcel` is there: the service did not take it, this node keeps it |
-//! | acked | `receipts.log` holds a receipt by which the service took custody |
+//! | acked | `receipts.log` holds a receipt by which the service took custody, or counted what is withheld |
 //! | erased | `sources/<id>` says so |
 
 use std::collections::BTreeMap;
@@ -62,6 +62,9 @@ pub struct Entry {
     pub pieces: Vec<Origin>,
     /// Whether they are gone from where they were.
     pub erased: bool,
+    /// Whether the bytes in the spool were given up, so that only the occurrence is handed over.
+    #[serde(default)]
+    pub withheld: bool,
 }
 
 /// One artifact as it was found, before redaction.

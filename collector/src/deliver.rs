@@ -29,6 +29,9 @@ const SHORTEST: Duration = Duration::from_secs(2);
 /// How long a request may take in all.
 const REQUEST: Duration = Duration::from_secs(10 * 60);
 
+/// JSON of an offered item without a manifest is some 400 bytes; so is what stands around the items.
+const ITEM: usize = 1024;
+
 /// How often the same bytes are sent after the service said that they are damaged.
 const TRIES: u32 = 2;
 
@@ -162,7 +165,7 @@ impl Delivery<'_, '_> {
                 return Ok(());
             }
             self.trust(client)?;
-            for lot in ready.chunks(limits::OFFER_ITEMS) {
+            for lot in lots(&ready) {
                 let answers = self.offer(client, lot)?;
                 for parcel in lot {
                     let word = answers.get(&parcel.manifest.evidence_id).ok_or_else(|| {
@@ -392,6 +395,27 @@ impl Delivery<'_, '_> {
             Err(_) => limit,
         }
     }
+}
+
+/// Cuts what is ready into offers that keep their limits. Withheld items carry their manifests.
+fn lots(ready: &[Ready]) -> Vec<&[Ready]> {
+    let weight = |parcel: &Ready| match parcel.manifest.withheld {
+        Some(_) => ITEM + parcel.manifest.bytes().len(),
+        None => ITEM,
+    };
+    let mut lots = Vec::new();
+    let mut rest = ready;
+    while !rest.is_empty() {
+        let mut size = ITEM;
+        let fits = rest.iter().take(limits::OFFER_ITEMS).take_while(|parcel| {
+            size += weight(parcel);
+            size <= limits::OFFER
+        });
+        let (lot, more) = rest.split_at(fits.count().max(1));
+        lots.push(lot);
+        rest = more;
+    }
+    lots
 }
 
 fn item(parcel: &Ready) -> OfferItem {

@@ -163,6 +163,7 @@ impl Gathered {
             found_us: at.now_us,
             pieces: origins,
             erased: false,
+            withheld: false,
         };
         Ok(Evidence { manifest, bytes, entry })
     }

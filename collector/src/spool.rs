@@ -15,12 +15,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use handover::canonical::Document;
-use handover::manifest::Manifest;
+use handover::manifest::{Manifest, Withheld};
 use handover::parcel::{self, Head};
-use handover::receipt::{Envelope, Receipt};
+use handover::receipt::{Disposition, Envelope, Receipt};
 use handover::{EvidenceId, Incarnation, Sha256, limits};
 
 use crate::custody::{self, Entry, Origin, State};
@@ -29,20 +28,7 @@ use crate::error::{Doing, Error};
 use crate::gather::Evidence;
 use crate::receipts::Log;
 
-/// How long and how much `sent/` keeps: what a service restored from last week's backup can ask for again.
-#[derive(Clone, Copy, Debug)]
-pub struct SentCap {
-    /// Since the parcel was written.
-    pub age: Duration,
-    /// Of all parcels together.
-    pub bytes: u64,
-}
-
-impl Default for SentCap {
-    fn default() -> SentCap {
-        SentCap { age: Duration::from_secs(7 * 86_400), bytes: 64 << 20 }
-    }
-}
+pub mod caps;
 
 /// An open spool, locked against other agents.
 pub struct Spool<'d> {
@@ -189,8 +175,45 @@ impl<'d> Spool<'d> {
                 None => self.set_aside("ready", &id)?,
             }
         }
-        ready.sort_by_key(|parcel| (parcel.manifest.found_us, parcel.manifest.evidence_id));
+        // Several crashes found in one look are put in the order in which they happened.
+        ready.sort_by_key(|parcel| {
+            let died_us = parcel.manifest.crash_time.as_ref().map(|time| time.us);
+            (parcel.manifest.found_us, died_us, parcel.manifest.evidence_id)
+        });
         Ok(ready)
+    }
+
+    /// Gives up the bytes of waiting parcels until the spool is within its caps: those in the middle, oldest first.
+    /// The first two and the newest two stay whole, and of the others the manifest, by which each is still counted.
+    /// Returns what was given up.
+    pub fn withhold(&mut self, caps: &caps::Caps, now_us: i64) -> Result<Vec<EvidenceId>, Error> {
+        let free = self.disk.free(&self.folder).doing("asking for the free space of", &self.folder)?;
+        let mut given_up = Vec::new();
+        for (id, reason) in caps.choose(&self.ready()?, free, now_us) {
+            self.strip(&id, reason)?;
+            given_up.push(id);
+        }
+        Ok(given_up)
+    }
+
+    /// Rewrites a waiting parcel without its body. The parcel goes first: were the entry first and the agent
+    /// stopped between, a whole parcel would be delivered under a manifest that the entry does not know.
+    fn strip(&mut self, id: &EvidenceId, reason: &str) -> Result<(), Error> {
+        let Some(parcel) = self.look_into("ready", id)? else { return Ok(()) };
+        let withheld = Some(Withheld { reason: reason.to_owned() });
+        let manifest = Manifest { withheld, ..parcel.manifest.into_inner() };
+        let wrong = |source| Error::Manifest { what: id.to_string(), source };
+        let manifest = manifest.write().map_err(wrong)?;
+        let bytes = parcel::encode(&manifest, None).map_err(wrong)?;
+        let target = self.path("ready", id);
+        disk::write_whole(self.disk, &self.tmp("parcel"), &target, &bytes).doing("writing", &target)?;
+        match self.entries.get(id).cloned() {
+            Some(entry) => {
+                let manifest_sha256 = Sha256::of(manifest.bytes());
+                self.write_entry(Entry { withheld: true, manifest_sha256, ..entry })
+            }
+            None => Ok(()),
+        }
     }
 
     /// How many parcels wait.
@@ -263,7 +286,7 @@ impl<'d> Spool<'d> {
     }
 
     /// Drops what `sent/` keeps beyond its cap, oldest first.
-    pub fn trim_sent(&self, cap: SentCap, now_us: i64) -> Result<(), Error> {
+    pub fn trim_sent(&self, cap: caps::Sent, now_us: i64) -> Result<(), Error> {
         let mut sent = Vec::new();
         for id in self.parcels("sent")? {
             let path = self.path("sent", &id);
@@ -290,7 +313,11 @@ impl<'d> Spool<'d> {
 
     fn is_acked(&self, id: &EvidenceId) -> bool {
         let receipt = self.log.get(id).and_then(|envelope| envelope.unverified().ok());
-        receipt.is_some_and(|receipt| receipt.disposition.takes_custody())
+        let withheld = self.entries.get(id).is_some_and(|entry| entry.withheld);
+        receipt.is_some_and(|receipt| match receipt.disposition {
+            Disposition::Counted => withheld,
+            other => other.takes_custody(),
+        })
     }
 
     fn log_receipt(&mut self, envelope: &Envelope, receipt: &Receipt) -> Result<(), Error> {

@@ -63,7 +63,8 @@ impl Case {
             let folder = format!("/var/spool/{folder}");
             for name in self.model.names(&folder) {
                 let bytes = self.model.read(&Path::new(&folder).join(&name), u64::MAX).unwrap().bytes;
-                let sound = parcel::open(&bytes).is_ok_and(|parcel| parcel.decode().is_ok());
+                let sound = parcel::open(&bytes)
+                    .is_ok_and(|parcel| parcel.manifest.withheld.is_some() || parcel.decode().is_ok());
                 assert!(sound, "{what}: {folder}/{name} is not whole");
             }
         }
@@ -151,6 +152,40 @@ fn a_call_that_fails_loses_nothing() {
         }
     }
     println!("failing calls: {} calls, {runs} runs, nothing lost, nothing doubled", calls.len());
+}
+
+/// A loop of six deaths with room for four: two are given up. Stopped anywhere on the way, each is still told
+/// once, and what was not given up arrives whole.
+#[test]
+fn giving_up_bytes_can_be_stopped_anywhere() {
+    let case = || {
+        let mut case = Case::new();
+        case.config.caps.files = 4;
+        for n in 1..5 {
+            let name = format!("{PSTORE}/dmesg-erst-{}", 1000 + 2 * n);
+            case.model.put(&name, PANIC.replace("27.1", &format!("{n}.1")).as_bytes());
+        }
+        case
+    };
+    let healthy = case();
+    healthy.model.arm(None);
+    run_on(&healthy.config, &healthy.model).unwrap();
+    let calls = healthy.model.calls();
+    for (number, call) in calls.iter().enumerate() {
+        for left in [Left::Everything, Left::Durable, Left::Names, Left::Bytes] {
+            let what = format!("stopped at {number} ({call}), {left:?} left");
+            let case = case();
+            case.model.arm(Some((number, Fault::StopAfter)));
+            let _ = run_on(&case.config, &case.model);
+            case.model.restart(left);
+            let summary = run_on(&case.config, &case.model).unwrap();
+            assert_eq!((summary.exit, summary.waiting), (Exit::Done, 0), "{what}: {summary:?}");
+            assert_eq!(case.service.evidence_receipted(), 6, "{what}");
+            assert!(case.service.stored().len() >= 4, "{what}");
+            case.check_custody(&what);
+        }
+    }
+    println!("giving up: {} calls, nothing doubled", calls.len());
 }
 
 #[test]

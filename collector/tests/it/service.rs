@@ -121,6 +121,11 @@ impl Service {
         state.receipts.values().filter(|receipts| receipts.contains_key(disposition)).count()
     }
 
+    /// How many pieces of evidence got any receipt.
+    pub fn evidence_receipted(&self) -> usize {
+        self.state.lock().unwrap().receipts.len()
+    }
+
     pub fn bytes(&self, id: &EvidenceId) -> Vec<u8> {
         self.state.lock().unwrap().evidence[id].1.clone()
     }
@@ -187,7 +192,12 @@ impl State {
         assert!(offer.items.len() <= 100);
         let items = offer.items.iter().map(|item| {
             let known = self.evidence.get(&item.evidence_id).map(|(manifest, _)| manifest.clone());
+            let withheld = item.manifest.as_ref().map(|tree| Manifest::read(&tree.bytes()).unwrap());
             let answer = match known {
+                None if let Some(manifest) = withheld => {
+                    assert!(manifest.withheld.is_some());
+                    Answer::Counted { receipt: self.receipt(&manifest, Disposition::Counted) }
+                }
                 Some(manifest) => Answer::Have { receipt: self.receipt(&manifest, Disposition::Duplicate) },
                 None => Answer::Need,
             };
