@@ -1,5 +1,6 @@
 //! The command line: `lastwords serve`, `lastwords demo`.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -61,13 +62,15 @@ impl Serve {
             Setup { data: data.clone(), open_to_local_readers: !always_ask && address.ip().is_loopback() };
         let app =
             app::open(&setup).await.with_context(|| format!("opening the data folder {}", data.display()))?;
-        println!("lastwords listens on http://{address}");
+        let mut greeting = format!("lastwords listens on http://{address}\n");
         for token in &app.new_tokens {
-            println!("new token in {}", token.display());
+            greeting += &format!("new token in {}\n", token.display());
         }
         if !setup.open_to_local_readers {
-            println!("reading needs a token with scope read");
+            greeting += "reading needs a token with scope read\n";
         }
+        // A service goes on when nobody reads what it says.
+        let _ = std::io::stdout().write_all(greeting.as_bytes());
         app::run(listener, app, stop()).await.context("serving")
     }
 }

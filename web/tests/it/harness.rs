@@ -161,6 +161,17 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
+    try_request(method, url, token, headers, body).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+}
+
+/// A request whose server may die under it.
+pub fn try_request(
+    method: &str,
+    url: &str,
+    token: Option<&str>,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer, ureq::Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -179,9 +190,9 @@ pub fn request(
         "GET" | "HEAD" | "DELETE" => agent.run(request.body(()).unwrap()),
         _ => agent.run(request.body(body).unwrap()),
     };
-    let mut answer = answer.unwrap_or_else(|error| panic!("{method} {url}: {error}"));
-    let body = answer.body_mut().with_config().limit(64 << 20).read_to_vec().unwrap();
-    Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body }
+    let mut answer = answer?;
+    let body = answer.body_mut().with_config().limit(64 << 20).read_to_vec()?;
+    Ok(Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body })
 }
 
 /// The repository's folder of real crashes.

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Machine, manifest, oops, parcel, request, settle, token};
+use crate::harness::{Machine, manifest, oops, parcel, request, settle, token, try_request};
 
 /// The real program.
 struct Process {
@@ -92,8 +92,7 @@ fn every_receipt_that_left_is_kept_whatever_kills_the_server() {
                     let log = oops(1000 * (round + 1) + number);
                     let (path, body) = parcel(manifest(1, &log), &log);
                     let url = format!("{url}{path}");
-                    let sent = std::panic::catch_unwind(|| request("PUT", &url, Some(&token), &[], &body));
-                    let Ok(answer) = sent else { break };
+                    let Ok(answer) = try_request("PUT", &url, Some(&token), &[], &body) else { break };
                     assert_eq!(answer.status, 201, "{}", answer.text());
                     got.push((path, answer.json()));
                 }

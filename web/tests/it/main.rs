@@ -1,5 +1,7 @@
 //! The service as others meet it: over HTTP, with the real agent, and after a kill.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod bad_input;
 mod custody;
 mod harness;
