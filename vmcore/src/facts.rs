@@ -186,21 +186,21 @@ fn uptime(kernel: &Kernel, crash_time: Option<u64>) -> Result<u64, Absent> {
     seconds.checked_add_signed(distance).ok_or_else(|| Absent::Odd("the timekeeper is before boot".into()))
 }
 
-/// The line that says why: the panic's, else the header of the oops that led to the dump.
+/// The line that says why: the panic's, else the header of the last oops, which led to the dump.
 fn panic_message(log: &str) -> Option<String> {
-    const OOPS: [&str; 6] = [
+    const HEADERS: [&str; 5] = [
         "BUG: ",
         "kernel BUG at ",
         "general protection fault",
-        "Oops: ",
-        "Internal error: ",
         "Unable to handle kernel ",
+        "Internal error: ",
     ];
-    let text = |line: &str| line.split_once("] ").map_or(line, |(_, text)| text).to_owned();
-    if let Some(line) = log.lines().rev().find(|line| line.contains("Kernel panic - not syncing")) {
-        return Some(text(line));
-    }
-    log.lines().map(text).filter(|line| OOPS.iter().any(|head| line.starts_with(head))).last()
+    let texts = || log.lines().map(|line| line.split_once("] ").map_or(line, |(_, text)| text));
+    let last = |found: fn(&str) -> bool| texts().rfind(|text| found(text));
+    last(|text| text.starts_with("Kernel panic - not syncing"))
+        .or_else(|| last(|text| HEADERS.iter().any(|header| text.starts_with(header))))
+        .or_else(|| last(|text| text.starts_with("Oops: ")))
+        .map(str::to_owned)
 }
 
 fn taint(mask: u64) -> String {

@@ -11,8 +11,6 @@
 //!
 //! Whatever is missing or damaged becomes a [`Note`]; [`open`] alone can fail, when there is no dump to read.
 
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test fails by panicking"))]
-
 mod address;
 mod bpf;
 mod btf;
@@ -84,17 +82,19 @@ pub fn from_bytes(bytes: Vec<u8>) -> Result<Dump, Error> {
 impl Dump {
     fn new(opened: Opened) -> Self {
         let mut notes = opened.notes.clone();
-        let info = VmcoreInfo::parse(opened.vmcoreinfo.as_deref().unwrap_or_default());
+        let physical = Physical::new(opened.container);
+        let vmcoreinfo = opened.vmcoreinfo.or_else(|| vmcoreinfo::search(&physical)).unwrap_or_default();
+        let info = VmcoreInfo::parse(&vmcoreinfo);
         if info.is_empty() {
             notes.push(Note::new("no-vmcoreinfo", "the dump has no VMCOREINFO: nothing in it can be found"));
         }
-        let machine = translate::machine(&opened, &info);
-        let translation = Translation::new(machine, &info, opened.phys_base, None);
-        let physical = Physical::new(opened.container);
+        let machine = translate::machine(opened.machine, &info);
+        let translation =
+            Translation::new(machine, &info, opened.phys_base, registers::cr3(&opened.elf_notes));
         Self {
             kernel: Kernel::new(Memory::new(physical, translation), info),
             elf_notes: opened.elf_notes,
-            vmcoreinfo: opened.vmcoreinfo.unwrap_or_default(),
+            vmcoreinfo,
             notes,
             format: opened.format,
             flattened: opened.flattened,
@@ -144,7 +144,9 @@ impl Dump {
 
     /// The parts of the kernel's unwind tables: address and length.
     fn unwind_tables(&self, each: impl Fn(u64, u64)) {
-        unwind::tables(&self.kernel, self.code()).into_iter().for_each(|(address, length)| each(address, length));
+        unwind::tables(&self.kernel, self.code())
+            .into_iter()
+            .for_each(|(address, length)| each(address, length));
     }
 
     fn code(&self) -> &Code {

@@ -84,10 +84,6 @@ impl Memory {
         missing
     }
 
-    pub fn u8(&self, address: u64) -> Result<u8, Fault> {
-        Ok(self.array::<1>(address)?[0])
-    }
-
     pub fn u16(&self, address: u64) -> Result<u16, Fault> {
         Ok(u16::from_le_bytes(self.array(address)?))
     }

@@ -11,6 +11,10 @@ const NT_PRSTATUS: u32 = 1;
 /// `crash_notes` of one CPU: a note's header, its name, 392 bytes at most, and the end mark.
 const NOTE: usize = 512;
 
+/// Size of QEMU's note on an x86-64 CPU; CR3 is behind 18 registers and 10 segments.
+const QEMU_STATE: usize = 440;
+const QEMU_CR3: usize = 8 + 18 * 8 + 10 * 24 + 3 * 8;
+
 const X86_64: [&str; 27] = [
     "r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi",
     "orig_rax", "rip", "cs", "rflags", "rsp", "ss", "fs.base", "gs.base", "ds", "es", "fs", "gs",
@@ -74,6 +78,12 @@ pub(crate) fn of_cpu(kernel: &Kernel, cpu: u32) -> Result<Option<Registers>, Abs
     let offset = kernel.memory.u64(kernel.symbol("__per_cpu_offset")?.wrapping_add(8 * u64::from(cpu)))?;
     let bytes: [u8; NOTE] = kernel.memory.array(notes.wrapping_add(offset))?;
     Ok(from_notes(kernel.memory.translation.machine(), &parse_notes(&bytes)).into_iter().next())
+}
+
+/// The root of the page tables that a CPU used, from QEMU's own note (`struct QEMUCPUState`).
+pub(crate) fn cr3(notes: &[ElfNote]) -> Option<u64> {
+    let note = notes.iter().find(|note| note.name == b"QEMU" && note.desc.len() == QEMU_STATE)?;
+    note.desc[QEMU_CR3..].first_chunk().map(|word| u64::from_le_bytes(*word))
 }
 
 /// The registers in the container's notes, in their order: one for each CPU that answered.

@@ -9,7 +9,8 @@ use crate::registers::{self, Registers};
 use crate::unwind::{Step, Unwinder, Walk};
 use report::{BuildId, Note};
 use serde::Serialize;
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
 
 /// `PID_MAX_LIMIT` is 4 million; a dump of a machine with more than this many threads is a damaged list.
 const MAX_TASKS: usize = 1 << 18;
@@ -317,7 +318,7 @@ impl Reader<'_> {
             comm: kernel.memory.string(field("comm")?, COMM)?,
             state: letter(state, exit_state),
             cpu: number("thread_info.cpu").or_else(|_| number("cpu")).unwrap_or(0) as u32,
-            on_cpu: cpu.is_some_and(|_| true),
+            on_cpu: cpu.is_some(),
             kernel_thread: kernel.pointer(at, "task_struct", "mm")? == 0,
             task_struct: Address(at),
             stack,
@@ -368,16 +369,14 @@ fn letter(state: u32, exit_state: u32) -> char {
 impl Tasks {
     /// Tasks grouped by identical stack, the largest group first: how a hang is read.
     pub fn by_stack(&self) -> Vec<Vec<&Task>> {
-        let mut groups: HashMap<Vec<(Option<&str>, Option<u64>)>, Vec<&Task>> = HashMap::new();
+        let mut groups: BTreeMap<Vec<u64>, Vec<&Task>> = BTreeMap::new();
         for task in &self.tasks {
-            let frames = task.stack.iter().flatten();
-            let key = frames
-                .filter(|frame| frame.symbol.is_some())
-                .map(|frame| (frame.symbol.as_deref(), frame.offset));
-            groups.entry(key.collect()).or_default().push(task);
+            // Where in user space a system call came from makes no difference.
+            let frames = task.stack.iter().flatten().filter(|frame| frame.symbol.is_some());
+            groups.entry(frames.map(|frame| frame.pc.0).collect()).or_default().push(task);
         }
         let mut groups: Vec<_> = groups.into_values().collect();
-        groups.sort_by_key(|group| (usize::MAX - group.len(), group.first().map(|task| task.pid)));
+        groups.sort_by_key(|group| Reverse(group.len()));
         groups
     }
 }

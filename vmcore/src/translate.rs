@@ -3,7 +3,7 @@
 mod aarch64;
 mod x86_64;
 
-use crate::dump::{Lack, Machine, Opened, Physical};
+use crate::dump::{Lack, Machine, Physical};
 use crate::vmcoreinfo::VmcoreInfo;
 
 /// The rules of one processor, with the numbers of one boot.
@@ -62,8 +62,8 @@ impl Translation {
 }
 
 /// Which machine, when the container does not say: VMCOREINFO has numbers that only one of them has.
-pub(crate) fn machine(opened: &Opened, info: &VmcoreInfo) -> Machine {
-    opened.machine.unwrap_or_else(|| {
+pub(crate) fn machine(told: Option<Machine>, info: &VmcoreInfo) -> Machine {
+    told.unwrap_or_else(|| {
         let arm = info.number("kimage_voffset").is_some() || info.number("VA_BITS").is_some();
         if arm && info.number("phys_base").is_none() { Machine::Aarch64 } else { Machine::X86_64 }
     })

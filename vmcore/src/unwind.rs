@@ -82,11 +82,13 @@ impl<'a> Unwinder<'a> {
     pub fn new(kernel: &'a Kernel, code: &'a Code, notes: &mut Vec<Note>) -> Self {
         let orc = match kernel.memory.translation.machine() {
             Machine::Aarch64 => None,
-            Machine::X86_64 => Orc::find(kernel, code)
-                .map_err(|cause| {
-                    notes.push(Note::new("no-orc", format!("stacks are walked by guessing: {cause}")))
-                })
-                .ok(),
+            Machine::X86_64 => match Orc::find(kernel, code) {
+                Ok(orc) => Some(orc),
+                Err(cause) => {
+                    notes.push(Note::new("no-orc", format!("stacks are walked by guessing: {cause}")));
+                    None
+                }
+            },
         };
         Self { kernel, code, orc, thread_size: kernel.size_of("thread_union").unwrap_or(THREAD_SIZE) }
     }

@@ -1,9 +1,22 @@
 //! VMCOREINFO: what the kernel tells dump readers about itself, as `KEY=VALUE` lines (`kernel/vmcore_info.c`).
 
+use crate::dump::Physical;
 use std::collections::HashMap;
 
 /// The kernel's buffer is one page; more lines than this are not its own.
 const MAX_LINES: usize = 4096;
+
+/// Pages that are searched for it: 16 GiB of memory. The kernel allocates it early, so it lies low.
+const MAX_SEARCHED: u64 = 4 << 20;
+
+/// Looks for the page that holds VMCOREINFO, in a dump whose container does not give it: QEMU's without its
+/// `vmcoreinfo` device, a hypervisor's.
+pub(crate) fn search(memory: &Physical) -> Option<Vec<u8>> {
+    let is_it = |page: &[u8]| {
+        page.starts_with(b"OSRELEASE=") && page.windows(9).take(256).any(|window| window == b"PAGESIZE=")
+    };
+    memory.find(MAX_SEARCHED, is_it)
+}
 
 /// The lines of the VMCOREINFO note.
 #[derive(Debug, Clone, Default)]

@@ -20,7 +20,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Vec<ElfNote> {
     while let Some(head) = bytes.get(at..at + 12) {
         let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
         let (namesz, descsz, kind) = (word(0) as usize, word(4) as usize, word(8));
-        if namesz == 0 && descsz == 0 {
+        // Every note of a dump has a name, so a zero is padding.
+        if namesz == 0 {
             at += 4;
             continue;
         }

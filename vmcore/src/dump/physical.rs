@@ -38,8 +38,12 @@ impl Physical {
         1 << self.shift
     }
 
-    pub fn container(&self) -> &dyn Container {
-        &*self.container
+    /// The first page, of the first `limit`, that has what is asked for. Pages on the way are not remembered.
+    pub fn find(&self, limit: u64, mut is_it: impl FnMut(&[u8]) -> bool) -> Option<Vec<u8>> {
+        let mut page = vec![0; self.page_size()];
+        let found = (0..self.container.end().min(limit))
+            .any(|frame| self.container.read_page(frame, &mut page).is_ok() && is_it(&page));
+        found.then_some(page)
     }
 
     /// The numbers of all pages read so far.

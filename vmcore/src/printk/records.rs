@@ -26,7 +26,7 @@ fn walk(memory: &Memory, info: &VmcoreInfo, found: &mut Found) -> Result<(), Str
     let dict_len = field("dict_len", 12);
     let buffer = memory.u64(symbol("log_buf")?).map_err(fault)?;
     let length = u64::from(memory.u32(symbol("log_buf_len")?).map_err(fault)?);
-    if !BUFFER.contains(&length) || !length.is_power_of_two() || size < 16 || size > 64 {
+    if !BUFFER.contains(&length) || !length.is_power_of_two() || !(16..=64).contains(&size) {
         return Err(format!("the log has {length} bytes, a record's header {size}: not believed"));
     }
     let mut at = u64::from(memory.u32(symbol("log_first_idx")?).map_err(fault)?);

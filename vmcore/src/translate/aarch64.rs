@@ -14,7 +14,6 @@ pub(crate) struct Aarch64 {
     phys_offset: Option<u64>,
     /// Virtual minus physical address of the kernel's image.
     image: u64,
-    stext: Option<u64>,
     root: Option<u64>,
     /// The bits of a return address that hold its authentication code.
     pac: u64,
@@ -41,7 +40,6 @@ impl Aarch64 {
             flipped,
             phys_offset: info.number("PHYS_OFFSET"),
             image,
-            stext,
             root: info.symbol("swapper_pg_dir").map(|root| root.wrapping_sub(image)),
             pac: info.number("KERNELPACMASK").unwrap_or(0),
         }
@@ -99,12 +97,6 @@ impl Aarch64 {
 
     pub fn without_pac(&self, address: u64) -> u64 {
         if address >> 55 & 1 == 1 { address | self.pac } else { address & !self.pac }
-    }
-
-    /// Is this address in the kernel's image, as far as its start tells?
-    #[cfg(test)]
-    fn in_image(&self, address: u64) -> bool {
-        self.stext.is_some_and(|stext| address >= stext)
     }
 }
 

@@ -1,0 +1,191 @@
+//! One made-up kernel in every container and compression: the same log, tasks and facts from each.
+
+use crate::fake_kernel::{Fake, Image, code};
+use crate::synthetic::{Kdump, Packing, elf, flatten};
+use vmcore::{Dump, Format};
+
+const X86_64: u16 = 62;
+
+/// What the fake kernel holds, whatever the file around it.
+fn check(dump: &Dump) {
+    let log = dump.log();
+    assert_eq!(
+        log.text,
+        "[    0.001000] Linux version 6.12.0-fake\n[    2.500000] Kernel panic - not syncing: made up\n"
+    );
+    let tasks = dump.tasks();
+    assert_eq!(tasks.notes, []);
+    assert!(tasks.complete);
+    let who: Vec<_> =
+        tasks.tasks.iter().map(|task| (task.comm.as_str(), task.pid, task.state, task.on_cpu)).collect();
+    assert_eq!(
+        who,
+        [
+            ("swapper/0", 0, 'R', false),
+            ("swapper/1", 0, 'R', true),
+            ("culprit", 41, 'R', true),
+            ("sleeper", 42, 'D', false)
+        ]
+    );
+    assert_eq!(stack(dump, 3), "schedule worker_thread ret_from_fork");
+    assert_eq!(stack(dump, 2), "__crash_kexec panic? do_syscall_64 entry_SYSCALL_64 user");
+    let facts = dump.facts();
+    assert_eq!((facts.pid, facts.comm.as_deref(), facts.panic_cpu), (Some(41), Some("culprit"), Some(0)));
+    assert_eq!(facts.cgroup.as_deref(), Some("/kubepods.slice/pod-7"));
+    assert_eq!(facts.taint.as_deref(), Some("O"));
+    assert_eq!(facts.panic_message.as_deref(), Some("Kernel panic - not syncing: made up"));
+    assert_eq!(facts.registers.unwrap().get("rip"), Some(code("__crash_kexec", 0x10)));
+    assert_eq!(facts.modules[0].name, "fake_driver");
+    assert_eq!(facts.modules[0].build_id.as_ref().map(ToString::to_string), Some("ab".repeat(20)));
+    assert_eq!(facts.bpf_programs[0].tag.as_deref(), Some("0123456789abcdef"));
+}
+
+/// The names of a task's frames; a frame that no table led to has a question mark.
+fn stack(dump: &Dump, task: usize) -> String {
+    let frames = dump.tasks().tasks[task].stack.clone().unwrap_or_default();
+    let name = |frame: vmcore::Frame| match frame.symbol {
+        Some(symbol) => symbol + if frame.reliable { "" } else { "?" },
+        None => "user".into(),
+    };
+    frames.into_iter().map(name).collect::<Vec<_>>().join(" ")
+}
+
+fn kdump(packing: Packing) -> Vec<u8> {
+    let image = Fake::new().image;
+    let pages = image.pages();
+    Kdump {
+        pages: &pages,
+        vmcoreinfo: &image.info,
+        notes: &[],
+        packing,
+        version: 6,
+        excluded: &[],
+        split: None,
+    }
+    .write()
+}
+
+#[test]
+fn elf_cores() {
+    let image = Fake::new().image;
+    let dump = vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap();
+    assert_eq!(dump.format(), Format::Elf);
+    check(&dump);
+}
+
+#[test]
+fn every_compression_of_kdump() {
+    for packing in [Packing::Raw, Packing::Zlib, Packing::Lzo, Packing::Snappy, Packing::Zstd] {
+        let dump = vmcore::from_bytes(kdump(packing)).unwrap();
+        assert_eq!(dump.notes(), [], "{packing:?}");
+        check(&dump);
+    }
+}
+
+#[test]
+fn older_kdump_headers() {
+    let image = Fake::new().image;
+    for version in 3..=6 {
+        let pages = image.pages();
+        let file = Kdump {
+            pages: &pages,
+            vmcoreinfo: &image.info,
+            notes: &[],
+            packing: Packing::Zlib,
+            version,
+            excluded: &[],
+            split: None,
+        };
+        check(&vmcore::from_bytes(file.write()).unwrap());
+    }
+}
+
+#[test]
+fn flattened_streams_of_both() {
+    let image = Fake::new().image;
+    for file in [kdump(Packing::Lzo), elf(&image.pages(), X86_64, &image.notes())] {
+        for size in [1 << 12, 1000] {
+            let dump = vmcore::from_bytes(flatten(&file, size)).unwrap();
+            assert!(dump.flattened());
+            check(&dump);
+        }
+    }
+}
+
+#[test]
+fn a_split_set_is_one_dump() {
+    let image = Fake::new().image;
+    let pages = image.pages();
+    let (first, last) = (*pages.keys().next().unwrap(), *pages.keys().last().unwrap() + 1);
+    let middle = (first + last) / 2;
+    let folder = tempfile::tempdir().unwrap();
+    let mut paths = Vec::new();
+    // The second half first: names and order tell nothing.
+    for (i, split) in [middle..last, 0..middle].into_iter().enumerate() {
+        let file = Kdump {
+            pages: &pages,
+            vmcoreinfo: &image.info,
+            notes: &[],
+            packing: Packing::Zlib,
+            version: 6,
+            excluded: &[],
+            split: Some(split),
+        };
+        paths.push(folder.path().join(format!("vmcore.{i}")));
+        std::fs::write(&paths[i], file.write()).unwrap();
+    }
+    let paths: Vec<_> = paths.iter().map(std::path::PathBuf::as_path).collect();
+    check(&vmcore::open_set(&paths).unwrap());
+    assert!(vmcore::open_set(&[paths[0], paths[0]]).is_err());
+    // One file alone gives what it has.
+    assert!(!vmcore::open(paths[0]).unwrap().tasks().complete);
+}
+
+#[test]
+fn packed_files_are_unpacked_on_the_way() {
+    use std::io::Write;
+    let plain = kdump(Packing::Zlib);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in [("zst", zstd::bulk::compress(&plain, 1).unwrap()), ("gz", gzip.finish().unwrap())] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, &bytes).unwrap();
+        check(&vmcore::open(&path).unwrap());
+    }
+}
+
+#[test]
+fn a_small_dump_of_the_fake_reads_the_same() {
+    let dump = vmcore::from_bytes(kdump(Packing::Zlib)).unwrap();
+    let mut small = Vec::new();
+    dump.extract(&mut small).unwrap();
+    check(&vmcore::from_bytes(small).unwrap());
+}
+
+#[test]
+fn what_is_no_dump_says_so() {
+    for (bytes, want) in [
+        (&b""[..], "this is no dump that we know: it begins with []"),
+        (b"hello", "this is no dump that we know: it begins with [68, 65, 6c, 6c, 6f]"),
+        (b"PAGEDU64", "this is a Windows crash dump file, which is not supported"),
+        (b"KDUMP   ", "the KDUMP header is damaged: the file ends within it"),
+        (b"\x7fELF\x01\x01", "this is a 32-bit or big-endian ELF file, which is not supported"),
+    ] {
+        assert_eq!(vmcore::from_bytes(bytes.to_vec()).err().unwrap().to_string(), want);
+    }
+}
+
+#[test]
+fn the_last_record_may_fill_the_ring_to_its_end() {
+    // 6.18 lets a block end exactly at the ring's end; the next one then begins a new round at offset 0.
+    let mut image = Image::new();
+    let long = "x".repeat(1024 - 16 - 8);
+    let ring = image.ring(&[(1, "first"), (2, &long), (3, "third")], 10);
+    // The first was overwritten by the third.
+    image.put64(ring.prb + 32, 1001);
+    let dump = vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap();
+    let log = dump.log();
+    assert_eq!(log.text, format!("[    0.000000] {long}\n[    0.000000] third\n"));
+    assert_eq!(log.notes, []);
+}

@@ -1,0 +1,9 @@
+//! Real dumps against what other tools read in them, and made-up dumps against what was put in.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod containers;
+mod damage;
+mod fake_kernel;
+mod reference;
+mod synthetic;
