@@ -42,6 +42,9 @@ impl Body {
             let mark = marks.next_if(|mark| mark.line == index);
             ended |= index > first && mark.is_some_and(|mark| mark.ends_report);
             let line = &log.lines()[index];
+            if line.after_hole && index > first {
+                break;
+            }
             // The rest of this report is only wanted by the same caller.
             let same = line.caller == caller
                 && !(line.message_start() > line.span().start && shape::is_questionable(log.message(index)));

@@ -3,7 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use serde::{Serialize, Serializer};
+
+use crate::assemble::KernelFacts;
+use crate::cause::Draft;
+use crate::log::Log;
 
 /// What a log says about the kernel that printed it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -134,6 +139,52 @@ impl<'de> serde::Deserialize<'de> for BuildId {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }
+}
+
+/// Collects what the log says of its kernel; of several boots the one of the cause, else the last.
+pub(crate) fn read(log: &Log, drafts: &[Draft], facts: &KernelFacts) -> Kernel {
+    let until = drafts
+        .iter()
+        .rfind(|draft| draft.report.fatal)
+        .or(drafts.last())
+        .map_or(usize::MAX, |draft| draft.line);
+    let mut kernel = Kernel {
+        release: facts.release.clone(),
+        version: None,
+        build_id: facts.build_id.clone(),
+        arch: facts.arch,
+        kaslr: None,
+    };
+    let finder = AhoCorasick::builder()
+        .match_kind(MatchKind::LeftmostFirst)
+        .build(["Linux version ", "Kernel Offset: ", "BIOS-e820", "Booting Linux on physical CPU"])
+        .expect("four short words");
+    for found in finder.find_iter(log.text()) {
+        let line = log.line_at(found.start());
+        let message = log.message_text(line);
+        match found.pattern().as_usize() {
+            0 if line <= until || kernel.version.is_none() => {
+                let Some(rest) = message.strip_prefix("Linux version ") else { continue };
+                kernel.release = rest.split_ascii_whitespace().next().map(str::to_owned);
+                kernel.version = rest.find(" #").map(|at| rest[at + 1..].trim_end().to_owned());
+            }
+            1 => kernel.kaslr = offset(&message).or(kernel.kaslr),
+            2 if kernel.arch == Arch::Unknown => kernel.arch = Arch::X86_64,
+            3 if kernel.arch == Arch::Unknown && message.contains("0x00000") => kernel.arch = Arch::Arm64,
+            _ => {}
+        }
+    }
+    kernel
+}
+
+/// `Kernel Offset: 0x34c00000 from 0xffffffff81000000 (relocation range: …)`, or `disabled`.
+fn offset(message: &str) -> Option<u64> {
+    let rest = message.strip_prefix("Kernel Offset: ")?;
+    if rest.starts_with("disabled") {
+        return Some(0);
+    }
+    let word = rest.split_ascii_whitespace().next()?.strip_prefix("0x")?;
+    u64::from_str_radix(word, 16).ok()
 }
 
 #[cfg(test)]

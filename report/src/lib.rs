@@ -9,12 +9,17 @@
 //! reports start, `body` collects the text of one, `format` and `recipe` name it by the rules in `rules/`, and `trace`,
 //! `registers`, `facts` read the rest.
 
+mod assemble;
 mod body;
+mod cause;
 mod chooser;
 mod code;
 mod corrupted;
 mod demangle;
 mod explain;
+mod facts;
+mod frame;
+mod join;
 mod kernel;
 mod kind;
 mod line;
@@ -31,6 +36,7 @@ mod report;
 mod rules;
 mod scan;
 mod shape;
+mod subsystem;
 mod summary;
 mod syscall;
 mod taint;
@@ -46,7 +52,7 @@ pub use log::{KernelTime, Line, Log};
 pub use modules::Module;
 pub use note::Note;
 pub use profile::Profile;
-pub use read::{Parsed, Piece, parse, parse_with, read, read_with};
+pub use read::{Parsed, Piece, explain, parse, parse_with, read, read_with};
 pub use registers::Register;
 pub use report::{Function, Report};
 pub use summary::{Summary, summary};

@@ -43,6 +43,8 @@ pub struct Line {
     /// Which piece it came from: an index into [`Log::pieces`].
     pub piece: u16,
     pub(crate) caller: Caller,
+    /// A part of the dump is missing before this line; no report runs across.
+    pub(crate) after_hole: bool,
     start: u32,
     message: u32,
     end: u32,
@@ -75,10 +77,18 @@ impl Log {
             time: prefix.time,
             piece,
             caller: prefix.caller,
+            after_hole: false,
             start: start as u32,
             message: (start + prefix.length) as u32,
             end: end as u32,
         });
+    }
+
+    /// A part of the dump is missing before the line that was pushed last.
+    pub(crate) fn mark_hole(&mut self) {
+        if let Some(line) = self.lines.last_mut() {
+            line.after_hole = true;
+        }
     }
 
     /// Continuation lines of some forms belong to the caller of the line before.
@@ -119,11 +129,6 @@ impl Log {
     /// [`Log::raw`] as text; bytes that are not UTF-8 are replaced.
     pub fn raw_text(&self, index: usize) -> Cow<'_, str> {
         String::from_utf8_lossy(self.raw(index))
-    }
-
-    /// The bytes of [`Log::text`] from the start of line `index` on.
-    pub(crate) fn from_line(&self, index: usize) -> &[u8] {
-        self.lines.get(index).map_or(&[], |line| &self.text[line.start as usize..])
     }
 
     /// The line that holds byte `position` of [`Log::text`].

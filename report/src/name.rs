@@ -114,19 +114,39 @@ fn text_at<'a>(log: &'a Log, body: &Body, place: Place) -> &'a [u8] {
     body.line(log, place.line).get(place.column..).unwrap_or(&[])
 }
 
+/// How many line ends a title may run over (a task can be named so).
+const ACROSS_MAX: usize = 3;
+
 impl Format {
     fn matches_at(&self, log: &Log, body: &Body, place: Place) -> bool {
-        let text = text_at(log, body, place);
-        text.starts_with(self.literal.as_bytes())
+        text_at(log, body, place).starts_with(self.literal.as_bytes())
             && !(self.at_start && place != Place { line: 0, column: 0 })
-            && self.title.is_match(text)
+            && self.title.is_match(&self.text(log, body, place))
+    }
+
+    /// What the title is looked for in: the rest of the line, with some more when it may run on.
+    fn text<'a>(&self, log: &'a Log, body: &Body, place: Place) -> Cow<'a, [u8]> {
+        let first = text_at(log, body, place);
+        if !self.across {
+            return Cow::Borrowed(first);
+        }
+        let mut text = first.to_vec();
+        for at in (place.line + 1..body.cut).take(ACROSS_MAX) {
+            text.push(b'\n');
+            text.extend_from_slice(body.line(log, at));
+        }
+        Cow::Owned(text)
     }
 
     /// The captures of the whole form, when the report at `place` has all of it.
     fn read<'a>(&self, log: &'a Log, body: &Body, place: Place) -> Option<Vec<Cow<'a, str>>> {
         let head = self.head.as_ref().unwrap_or(&self.title);
         let mut captures = Vec::new();
-        take(head, text_at(log, body, place), &mut captures)?;
+        match self.text(log, body, place) {
+            Cow::Borrowed(text) => take(head, text, &mut captures)?,
+            // Such forms capture nothing.
+            Cow::Owned(text) => head.is_match(&text).then_some(())?,
+        }
         let mut line = place.line;
         for later in &self.body {
             let last = if later.adjacent { (line + 2).min(body.cut) } else { body.cut };

@@ -2,19 +2,18 @@
 
 use serde::Serialize;
 
-use crate::body::Body;
-use crate::corrupted::{self, Corrupted};
-use crate::explain::Trail;
-use crate::kernel::Kernel;
+use crate::assemble::{self, Reader};
+use crate::cause;
+use crate::explain::Explanation;
+use crate::join::join;
+use crate::kernel::{self, Kernel};
 use crate::log::Log;
 use crate::modules::Module;
-use crate::name::{Named, name};
 use crate::note::Note;
 use crate::profile::Profile;
 use crate::report::Report;
 use crate::rules::Rules;
 use crate::scan;
-use crate::title;
 
 /// One piece of the evidence of a crash: a pstore record, a console log, a dmesg text.
 #[derive(Debug, Clone, Copy)]
@@ -38,15 +37,17 @@ pub struct Parsed {
     pub reports: Vec<Report>,
     /// Damage and doubt.
     pub notes: Vec<Note>,
-    pub(crate) cause: Option<usize>,
-    pub(crate) panicked: bool,
-    pub(crate) suppressed: bool,
+    /// The log holds a panic line.
+    pub panicked: bool,
+    /// The log shows no kernel bug at all (scoring profile only).
+    pub suppressed: bool,
 }
 
 impl Parsed {
-    /// Which of the reports killed the machine. None when it survived, or when the log does not tell.
+    /// Which of the reports killed the machine. None when it survived, or when the log does not tell. A console log
+    /// over several boots can hold several deaths; this is the last.
     pub fn cause(&self) -> Option<usize> {
-        self.cause
+        self.reports.iter().rposition(|report| report.fatal)
     }
 }
 
@@ -68,87 +69,31 @@ pub fn read(pieces: &[Piece<'_>]) -> Parsed {
 
 /// [`read`] by the rules of `profile`.
 pub fn read_with(pieces: &[Piece<'_>], profile: Profile) -> Parsed {
-    let mut log = Log::default();
-    for piece in pieces {
-        let index = log.piece(piece.name);
-        for (number, line) in piece.bytes.split(|byte| *byte == b'\n').enumerate() {
-            log.push(line, number as u32 + 1, index, profile);
-        }
-    }
-    let notes = log.damage();
-    let marks = scan::marks(&log, profile);
-    let rules = Rules::of(profile);
-    let lost = memchr::memmem::find(log.text(), corrupted::CONSOLE_LOST.as_bytes()).is_some();
-    let headers = marks.iter().enumerate().filter(|(_, mark)| mark.token.is_some());
-    let last = marks.iter().rev().find(|mark| mark.token.is_some()).map_or(0, |mark| mark.line);
-    let mut reports = Vec::new();
-    for (index, mark) in headers.take(REPORTS_MAX) {
-        let Some(token) = mark.token.map(|token| &rules.tokens[usize::from(token)]) else { continue };
-        let mut body = Body::collect(&log, &marks, index);
-        let mut trail = Trail::Off;
-        let named = name(&log, &body, token, profile, &mut trail).or_else(|| {
-            body = Body::unfiltered(&log, mark.line, last);
-            name(&log, &body, token, profile, &mut trail)
-        });
-        let Some(named) = named else { continue };
-        let damage = named
-            .corrupted
-            .or_else(|| corrupted::check(&log, &body, &named.title, named.format))
-            .or(lost.then_some(Corrupted::ConsoleLost));
-        reports.push(report(&log, mark.line, &body, named, damage, rules));
-    }
-    let panicked = memchr::memmem::find(log.text(), b"Kernel panic - not syncing").is_some();
-    let suppressed = rules.suppressed.iter().any(|pattern| pattern.regex.is_match(log.text()));
-    Parsed {
-        log,
-        kernel: Kernel::default(),
-        modules: Vec::new(),
-        reports,
-        notes,
-        cause: None,
-        panicked,
-        suppressed,
-    }
+    run(pieces, profile, false).0
 }
 
-/// How many reports of one log are read. A machine that prints more has long told what is wrong with it.
-const REPORTS_MAX: usize = 1024;
+/// [`read`], and why every report got its title: which rule matched where, which frames were passed over and why.
+pub fn explain(pieces: &[Piece<'_>], profile: Profile) -> (Parsed, Vec<Explanation>) {
+    run(pieces, profile, true)
+}
 
-fn report(
-    log: &Log,
-    line: usize,
-    body: &Body,
-    named: Named,
-    corrupted: Option<Corrupted>,
-    rules: &Rules,
-) -> Report {
-    let rule = rules.classify(&named.title);
-    let frame = title::frame(&named.title).filter(|frame| *frame != "corrupted").map(str::to_owned);
-    Report {
-        kind: rule.map_or(crate::CrashType::UNKNOWN, |rule| rule.kind),
-        severity: rule.map_or(crate::Severity::Low, |rule| rule.survived),
-        security_rank: rule.and_then(|rule| rule.rank),
-        guilty: frame.clone().map(|name| crate::Function { name, module: None }),
-        frame,
-        title: named.title,
-        alts: named.alts,
-        corrupted,
-        fatal: false,
-        intentional: false,
-        at: log.lines()[line].time,
-        lines: line..body.lines.last().map_or(line, |last| *last as usize) + 1,
-        cpu: None,
-        pid: None,
-        comm: None,
-        hardware: None,
-        taint: None,
-        oops_number: None,
-        subsystem: None,
-        source: None,
-        traces: Vec::new(),
-        registers: Vec::new(),
-        ip: None,
-        code: None,
-        bpf: None,
+fn run(pieces: &[Piece<'_>], profile: Profile, explain: bool) -> (Parsed, Vec<Explanation>) {
+    let joined = join(pieces, profile);
+    let (log, mut notes) = (joined.log, joined.notes);
+    let marks = scan::marks(&log, profile);
+    let mut reader = Reader::new(&log, &marks, profile, explain);
+    let mut boots = reader.boots(&mut notes);
+    if boots.iter().all(Vec::is_empty) && profile == Profile::Production {
+        boots.extend(assemble::truncated(&log, joined.reason).map(|draft| vec![draft]));
     }
+    for boot in &mut boots {
+        cause::choose(boot, Rules::of(profile), joined.reason, profile == Profile::Scoring, &mut notes);
+    }
+    let panicked = memchr::memmem::find(log.text(), b"Kernel panic - not syncing").is_some();
+    let suppressed = Rules::of(profile).suppressed.iter().any(|pattern| pattern.regex.is_match(log.text()));
+    let drafts: Vec<_> = boots.into_iter().flatten().collect();
+    let kernel = kernel::read(&log, &drafts, reader.facts());
+    let modules = reader.into_modules();
+    let (reports, stories) = assemble::close(drafts);
+    (Parsed { log, kernel, modules, reports, notes, panicked, suppressed }, stories)
 }

@@ -36,13 +36,16 @@ pub(crate) struct Kitchen<'a> {
 }
 
 impl<'a> Kitchen<'a> {
-    /// Runs the recipe, and its second variant when the first finds nothing.
+    /// Runs the recipe, variant by variant, until one finds everything; else what the last one gave counts.
     pub(crate) fn run(&self, recipe: &Recipe, from: Place, trail: &mut Trail) -> Extracted<'a> {
-        let first = self.cook(recipe, &recipe.parts, from, trail);
-        if first.complete || recipe.parts2.is_empty() {
-            return first;
+        let mut extracted = Extracted { frames: Vec::new(), complete: false };
+        for parts in &recipe.variants {
+            extracted = self.cook(recipe, parts, from, trail);
+            if extracted.complete {
+                break;
+            }
         }
-        self.cook(recipe, &recipe.parts2, from, trail)
+        extracted
     }
 
     fn cook(&self, recipe: &Recipe, parts: &[Part], from: Place, trail: &mut Trail) -> Extracted<'a> {

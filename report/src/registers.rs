@@ -10,3 +10,171 @@ pub struct Register {
     /// Its value.
     pub value: u64,
 }
+
+/// More than any architecture has.
+const REGISTERS_MAX: usize = 96;
+
+/// Takes the registers of one line into `list`, if it is a line of a register dump. A name that is already there
+/// begins a second dump, which is not wanted: then nothing is taken.
+pub(crate) fn read(text: &str, list: &mut Vec<Register>) -> bool {
+    if let Some(found) = powerpc(text).or_else(|| s390(text, list)) {
+        extend(found, list);
+        return true;
+    }
+    let found = pairs(text);
+    let is_dump = found.first().is_some_and(|first| is_register(&first.name));
+    if is_dump {
+        extend(found, list);
+    }
+    is_dump
+}
+
+fn extend(found: Vec<Register>, list: &mut Vec<Register>) {
+    for register in found {
+        if list.len() < REGISTERS_MAX && list.iter().all(|known| known.name != register.name) {
+            list.push(register);
+        }
+    }
+}
+
+/// `NAME: value NAME: value`, with a segment before the value (`RSP: 0018:ffff…`), one behind it (`GS:ffff…(0000)`),
+/// or brackets around it (`pc : [<c0100000>]`).
+fn pairs(text: &str) -> Vec<Register> {
+    let mut list = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() && list.len() < REGISTERS_MAX {
+        let length = rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+        let name = &rest[..length];
+        let Some(behind) = rest[length..].trim_start().strip_prefix(':').filter(|_| length > 0) else {
+            break;
+        };
+        let behind = behind.trim_start().trim_start_matches(['[', '<']);
+        let Some((value, behind)) = value(behind) else { break };
+        list.push(Register { name: name.to_owned(), value });
+        let behind = behind.trim_start_matches(['>', ']']);
+        rest = match behind.strip_prefix('(') {
+            Some(inner) => inner.split_once(')').map_or("", |(_, rest)| rest),
+            None => behind,
+        }
+        .trim_start();
+    }
+    list
+}
+
+fn value(text: &str) -> Option<(u64, &str)> {
+    let text = text.strip_prefix("0x").unwrap_or(text);
+    let digits = text.bytes().take_while(u8::is_ascii_hexdigit).count();
+    let rest = &text[digits..];
+    // A selector: the value follows behind the colon.
+    if digits == 4 && rest.starts_with(':') {
+        return value(&rest[1..]);
+    }
+    Some((u64::from_str_radix(text.get(..digits)?, 16).ok()?, rest))
+}
+
+/// Could this be the first register of a line?
+fn is_register(name: &str) -> bool {
+    const NAMED: [&str; 60] = [
+        "RSP", "RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "FS", "GS", "CS", "DS", "ES", "CR0", "CR2",
+        "CR3", "CR4", "DR0", "DR1", "DR2", "DR3", "DR6", "PKRU", "EAX", "EBX", "ECX", "EDX", "ESI", "EDI",
+        "EBP", "ESP", "EFLAGS", "RFLAGS", "SS", "pc", "lr", "sp", "fp", "ip", "pstate", "psr", "pmr", "epc",
+        "ra", "gp", "tp", "status", "badaddr", "cause", "NIP", "REGS", "MSR", "CFAR", "LR", "CTR", "XER",
+        "CR", "DAR", "ERA", "ESTAT",
+    ];
+    NAMED.contains(&name) || {
+        let digits = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+        let letters = name.len() - digits.len();
+        letters == 1 && (1..=2).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+    }
+}
+
+/// `GPR04: c000… c000… c000… c000…`
+fn powerpc(text: &str) -> Option<Vec<Register>> {
+    let rest = text.trim_start().strip_prefix("GPR")?;
+    let (number, values) = rest.split_once(':')?;
+    let first: usize = number.parse().ok()?;
+    Some(numbered("GPR", first, values))
+}
+
+/// `Krnl GPRS: 0000… 0000… 0000… 0000…`, and lines of four values below it.
+fn s390(text: &str, list: &[Register]) -> Option<Vec<Register>> {
+    if let Some(values) = text.trim_start().strip_prefix("Krnl GPRS:") {
+        return Some(numbered("R", 0, values));
+    }
+    let known = list.iter().filter(|register| register.name.starts_with('R')).count();
+    let values: Vec<&str> = text.split_ascii_whitespace().collect();
+    let continues = list.first().is_some_and(|first| first.name == "R0")
+        && matches!(known, 4 | 8 | 12)
+        && values.len() == 4
+        && values.iter().all(|value| value.len() == 16 && value.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    continues.then(|| numbered("R", known, text))
+}
+
+fn numbered(prefix: &str, first: usize, values: &str) -> Vec<Register> {
+    values
+        .split_ascii_whitespace()
+        .map_while(|value| u64::from_str_radix(value, 16).ok())
+        .take(8)
+        .enumerate()
+        .map(|(index, value)| Register { name: format!("{prefix}{}", first + index), value })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(lines: &[&str], expected: &[(&str, u64)]) {
+        let mut list = Vec::new();
+        for line in lines {
+            assert!(read(line, &mut list), "{line}");
+        }
+        let found: Vec<(&str, u64)> =
+            list.iter().map(|register| (register.name.as_str(), register.value)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn x86_has_segments_before_and_behind() {
+        check(
+            &[
+                "RSP: 0018:ffffc90000000000 EFLAGS: 00010246",
+                "FS:  0000000037(0000) GS:ffff8d(0000) knlGS:0000000000000000",
+            ],
+            &[("RSP", 0xffffc90000000000), ("EFLAGS", 0x10246), ("FS", 0x37), ("GS", 0xffff8d), ("knlGS", 0)],
+        );
+        check(
+            &["CR2: ffff000012345678 CR3: 01 CR4: 02"],
+            &[("CR2", 0xffff000012345678), ("CR3", 1), ("CR4", 2)],
+        );
+    }
+
+    #[test]
+    fn other_architectures_have_other_names() {
+        check(&["x29: ffff800010000000 x28: 0000000000000001"], &[("x29", 0xffff800010000000), ("x28", 1)]);
+        check(
+            &["pc : [<c0100000>]    lr : [<c0200000>]    psr: 60000013"],
+            &[("pc", 0xc0100000), ("lr", 0xc0200000), ("psr", 0x60000013)],
+        );
+        check(
+            &[" gp : ffffffff81 tp : ffffffd6 t0 : 01"],
+            &[("gp", 0xffffffff81), ("tp", 0xffffffd6), ("t0", 1)],
+        );
+        check(&["GPR04: 01 02 03 04"], &[("GPR4", 1), ("GPR5", 2), ("GPR6", 3), ("GPR7", 4)]);
+        check(
+            &[
+                "Krnl GPRS: 0000000000000001 02 03 04",
+                "           0000000000000005 0000000000000006 0000000000000007 0000000000000008",
+            ],
+            &[("R0", 1), ("R1", 2), ("R2", 3), ("R3", 4), ("R4", 5), ("R5", 6), ("R6", 7), ("R7", 8)],
+        );
+    }
+
+    #[test]
+    fn other_lines_are_no_registers() {
+        for line in ["", "Code: 0f 0b", "Modules linked in: a", "Call Trace:", "Comm: 12", "BUG: 12"] {
+            assert!(!read(line, &mut Vec::new()), "{line}");
+        }
+    }
+}

@@ -18,6 +18,8 @@ pub(crate) struct Rules {
     pub(crate) anchors: NameSet,
     pub(crate) types: Vec<TypeRule>,
     pub(crate) suppressed: Vec<Pattern>,
+    pub(crate) panics: Vec<PanicRule>,
+    pub(crate) intended: Vec<Pattern>,
 }
 
 /// A header token with its formats.
@@ -42,6 +44,7 @@ pub(crate) struct Format {
     pub(crate) no_stack: bool,
     pub(crate) corrupted: bool,
     pub(crate) at_start: bool,
+    pub(crate) across: bool,
 }
 
 /// What a later line of the report must look like.
@@ -53,8 +56,8 @@ pub(crate) struct Later {
 
 /// How the frames of a title are found.
 pub(crate) struct Recipe {
-    pub(crate) parts: Vec<Part>,
-    pub(crate) parts2: Vec<Part>,
+    /// The variants, each a row of parts; the next is tried when one finds nothing.
+    pub(crate) variants: Vec<Vec<Part>>,
     pub(crate) skip: NameSet,
     pub(crate) choose: Choose,
 }
@@ -93,6 +96,14 @@ pub(crate) struct TypeRule {
     pub(crate) survived: Severity,
     pub(crate) fatal: Severity,
     pub(crate) prefix: &'static str,
+}
+
+/// A panic that ends what another report began.
+pub(crate) struct PanicRule {
+    pub(crate) id: &'static str,
+    pub(crate) regex: Regex,
+    /// Ids of formats, or `oops`, or `any`.
+    pub(crate) causes: Vec<&'static str>,
 }
 
 /// A set of patterns for function names: one automaton to ask, single ones to explain.
@@ -147,6 +158,8 @@ impl Rules {
                 }
                 Profile::Production => Vec::new(),
             },
+            panics: rows(include_str!("../rules/panics.txt")).map(panic_rule).collect(),
+            intended: pairs(include_str!("../rules/intended.txt")).into_iter().map(pattern).collect(),
         };
         rules.read_tokens(include_str!("../rules/tokens.txt"), profile);
         rules.read_formats(include_str!("../rules/formats.txt"), profile);
@@ -222,13 +235,13 @@ struct Draft {
     body: Vec<(&'static str, bool)>,
     name: &'static str,
     alts: Vec<&'static str>,
-    frames: &'static str,
-    frames2: &'static str,
+    frames: Vec<&'static str>,
     skip: &'static str,
     choose: Option<Choose>,
     no_stack: bool,
     corrupted: bool,
     at_start: bool,
+    across: bool,
     only: Option<Profile>,
 }
 
@@ -241,8 +254,7 @@ impl Draft {
             "next" => self.body.push((rest, true)),
             "name" => self.name = rest,
             "alt" => self.alts.push(rest),
-            "frames" => self.frames = rest,
-            "frames2" => self.frames2 = rest,
+            "frames" | "frames2" | "frames3" => self.frames.push(rest),
             "skip" => self.skip = rest,
             "choose" => {
                 self.choose = Some(match rest {
@@ -255,6 +267,7 @@ impl Draft {
             "no-stack" => self.no_stack = true,
             "corrupted" => self.corrupted = true,
             "start" => self.at_start = true,
+            "across" => self.across = true,
             "only" => {
                 self.only = Some(match rest {
                     "production" => Profile::Production,
@@ -267,8 +280,7 @@ impl Draft {
     }
 
     fn finish(self) -> Format {
-        let parts =
-            |recipe: &'static str| recipe.split(" > ").filter(|part| !part.is_empty()).map(part).collect();
+        let parts = |recipe: &'static str| -> Vec<Part> { recipe.split(" > ").map(part).collect() };
         Format {
             id: self.id,
             title: regex(&format!(r"\A(?:{})", expand(self.title))),
@@ -282,14 +294,14 @@ impl Draft {
             name: self.name,
             alts: self.alts,
             recipe: (!self.frames.is_empty()).then(|| Recipe {
-                parts: parts(self.frames),
-                parts2: parts(self.frames2),
+                variants: self.frames.into_iter().map(parts).collect(),
                 skip: NameSet::inline(self.skip),
                 choose: self.choose.unwrap_or(Choose::First),
             }),
             no_stack: self.no_stack,
             corrupted: self.corrupted,
             at_start: self.at_start,
+            across: self.across,
         }
     }
 }
@@ -317,6 +329,13 @@ fn type_rule(row: &'static str) -> TypeRule {
         fatal: severity(field()),
         prefix: field(),
     }
+}
+
+fn panic_rule(row: &'static str) -> PanicRule {
+    let mut fields = row.split(" | ");
+    let mut field = || fields.next().expect("a row of panics.txt has three fields");
+    let (id, source, causes) = (field(), field(), field());
+    PanicRule { id, regex: regex(source), causes: causes.split_ascii_whitespace().collect() }
 }
 
 fn severity(text: &str) -> Severity {
@@ -351,7 +370,7 @@ fn split_word(row: &'static str) -> (&'static str, &'static str) {
 fn expand(text: &str) -> String {
     text.replace("{PC}", r"\[<?(?:0x)?[0-9a-f]+>?\]")
         .replace("{FUNC}", r"([a-zA-Z0-9_]+)(?:\.|\+)")
-        .replace("{COMM}", r"(?:(?u:.)|[\x80-\xff]){1,100}")
+        .replace("{COMM}", r"(?:(?u:.)|[\x80-\xff]|\n){1,100}")
         .replace("{SRC}", r"([a-zA-Z0-9_/.\-]+\.[a-z]+:[0-9]+)")
 }
 

@@ -20,12 +20,17 @@ pub(crate) struct Mark {
     pub(crate) ends_report: bool,
     /// Which kinds of stack starts it holds.
     pub(crate) starts: u16,
+    /// The header is that of a panic.
+    pub(crate) panic: bool,
+    /// Another boot begins here.
+    pub(crate) boot: bool,
     /// `Sending NMI from CPU`: from here on lines of all CPUs belong to the report.
     pub(crate) all_cpus: bool,
     /// `Disabling lock debugging due to kernel taint`, which says nothing about the crash.
     pub(crate) noise: bool,
 }
 
+const BOOT: &[u8] = b"Linux version ";
 const ALL_CPUS: &str = "Sending NMI from CPU";
 const NOISE: &str = "Disabling lock debugging due to kernel taint";
 const REPLAY: &[u8] = b"** replaying previous printk message **";
@@ -69,11 +74,13 @@ fn mark(log: &Log, rules: &Rules, line: usize) -> Option<Mark> {
         line,
         token: token.map(|token| token as u8),
         ends_report: token.is_some() && !continues() || stacked(),
+        panic: token.is_some_and(|token| rules.tokens[token].id == "panic"),
+        boot: memmem::find(log.message(line), BOOT).is_some_and(|at| at == 0),
         starts: shape::stack_starts(log.message(line)),
         all_cpus: has(ALL_CPUS),
         noise: has(NOISE),
     };
-    (mark.token.is_some() || mark.ends_report || mark.starts != 0 || mark.all_cpus || mark.noise)
+    (mark.token.is_some() || mark.ends_report || mark.starts != 0 || mark.boot || mark.all_cpus || mark.noise)
         .then_some(mark)
 }
 
@@ -90,6 +97,6 @@ fn build(profile: Profile) -> AhoCorasick {
     let rules = Rules::of(profile);
     let tokens = rules.tokens.iter().map(|token| token.text.as_str());
     let stacked = rules.stacked.iter().map(|(_, word)| *word);
-    let words = tokens.chain(stacked).chain(shape::START_WORDS).chain([ALL_CPUS, NOISE]);
+    let words = tokens.chain(stacked).chain(shape::START_WORDS).chain([ALL_CPUS, NOISE, "Linux version "]);
     AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(words).expect("a few dozen short words")
 }

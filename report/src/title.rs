@@ -98,7 +98,7 @@ mod tests {
             ("bad at 0xffff8880deadbeef now", "bad at ADDR now"),
             ("from 192.168.0.17 to 10.0.0.1", "from IP to IP"),
             ("at foo.c:12:3 and bar.rs:7", "at foo.c:LINE and bar.rs:LINE"),
-            ("jump foo.isra.0+0x12/0x34", "jump foo.isra.0"),
+            ("jump foo+0x12/0x34 done", "jump foo done"),
             ("on CPU#3 of 4", "on CPU of NUM"),
             ("0,1,2,3,", "0,NUM,NUM,NUM,"),
             ("in cfg80211_get_bss", "in cfg80211_get_bss"),

@@ -1,0 +1,481 @@
+//! From marked lines to reports: body, title, damage, facts, blame.
+
+use std::collections::HashSet;
+
+use memchr::memmem;
+
+use crate::body::Body;
+use crate::cause::{Aftermath, Draft};
+use crate::corrupted::{self, Corrupted};
+use crate::explain::{Explanation, Trail};
+use crate::facts::Facts;
+use crate::kernel::{Arch, BuildId};
+use crate::kind::{CrashType, Severity};
+use crate::log::Log;
+use crate::modules::Module;
+use crate::name::{Named, name};
+use crate::note::Note;
+use crate::profile::Profile;
+use crate::pstore::Reason;
+use crate::report::{Function, Report};
+use crate::rules::{Rules, Token};
+use crate::scan::Mark;
+use crate::syscall;
+use crate::title;
+use crate::trace::{Bpf, Frame};
+
+/// How many reports of one log are read. A machine that prints more has long told what is wrong with it.
+const REPORTS_MAX: usize = 1024;
+/// x86 and arm print two headers for one trap; the second follows within this many lines.
+const ECHO_WITHIN: usize = 40;
+/// `---[ end trace 0000000000000000 ]---` closes an oops or a warning.
+const END_TRACE: &[u8] = b"---[ end trace";
+
+/// What the reports of one log say of the kernel.
+#[derive(Default)]
+pub(crate) struct KernelFacts {
+    pub(crate) release: Option<String>,
+    pub(crate) build_id: Option<BuildId>,
+    pub(crate) arch: Arch,
+}
+
+pub(crate) struct Reader<'a> {
+    log: &'a Log,
+    marks: &'a [Mark],
+    profile: Profile,
+    rules: &'static Rules,
+    explain: bool,
+    console_lost: bool,
+    /// The last line with a header.
+    last_header: usize,
+    modules: Vec<Module>,
+    kernel: KernelFacts,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(log: &'a Log, marks: &'a [Mark], profile: Profile, explain: bool) -> Reader<'a> {
+        Reader {
+            log,
+            marks,
+            profile,
+            rules: Rules::of(profile),
+            explain,
+            console_lost: memmem::find(log.text(), corrupted::CONSOLE_LOST.as_bytes()).is_some(),
+            last_header: marks.iter().rev().find(|mark| mark.token.is_some()).map_or(0, |mark| mark.line),
+            modules: Vec::new(),
+            kernel: KernelFacts::default(),
+        }
+    }
+
+    pub(crate) fn facts(&self) -> &KernelFacts {
+        &self.kernel
+    }
+
+    pub(crate) fn into_modules(self) -> Vec<Module> {
+        self.modules
+    }
+
+    /// All reports, those of each boot together. A console log can hold several boots.
+    pub(crate) fn boots(&mut self, notes: &mut Vec<Note>) -> Vec<Vec<Draft>> {
+        let mut boots = vec![Vec::new()];
+        let mut seen = HashSet::new();
+        let (mut count, mut last): (usize, Option<(usize, &Token)>) = (0, None);
+        let marks = self.marks;
+        for (index, mark) in marks.iter().enumerate() {
+            if mark.boot {
+                boots.push(Vec::new());
+                last = None;
+            }
+            let Some(token) = mark.token.map(|token| &self.rules.tokens[usize::from(token)]) else {
+                continue;
+            };
+            if self.profile == Profile::Production {
+                if last.is_some_and(|(line, before)| self.is_echo(before, line, token, mark.line)) {
+                    continue;
+                }
+                // Two pieces that did not join may hold the same report.
+                if self.log.pieces().len() > 1
+                    && !seen.insert((self.log.lines()[mark.line].time, self.log.message(mark.line)))
+                {
+                    continue;
+                }
+            }
+            if count == REPORTS_MAX {
+                notes.push(Note::at(
+                    "reports-cut",
+                    mark.line,
+                    format!("only the first {REPORTS_MAX} reports are read"),
+                ));
+                break;
+            }
+            if let Some(draft) = self.draft(index, token) {
+                count += 1;
+                last = Some((mark.line, token));
+                if let Some(boot) = boots.last_mut() {
+                    boot.push(draft);
+                }
+            }
+        }
+        boots
+    }
+
+    /// Is the header in line `at` the second one of the trap that `before` began?
+    fn is_echo(&self, before: &Token, line: usize, token: &Token, at: usize) -> bool {
+        let second = match token.id {
+            "invalid-opcode" => matches!(before.id, "kernel-bug" | "kernel-bug-upper" | "warning"),
+            "internal-error" => {
+                matches!(before.id, "unable" | "kernel-bug" | "kernel-bug-upper" | "unhandled-fault" | "bug")
+            }
+            _ => false,
+        };
+        second
+            && at - line <= ECHO_WITHIN
+            && self.log.lines()[line].caller == self.log.lines()[at].caller
+            && (line..at).all(|between| memmem::find(self.log.message(between), END_TRACE).is_none())
+    }
+
+    fn draft(&mut self, index: usize, token: &'static Token) -> Option<Draft> {
+        let log = self.log;
+        let line = self.marks[index].line;
+        let mut trail = if self.explain { Trail::On(Vec::new()) } else { Trail::Off };
+        let mut body = Body::collect(log, self.marks, index);
+        let named = name(log, &body, token, self.profile, &mut trail).or_else(|| {
+            body = Body::unfiltered(log, line, self.last_header);
+            name(log, &body, token, self.profile, &mut trail)
+        })?;
+        let damage = named
+            .corrupted
+            .or_else(|| corrupted::check(log, &body, &named.title, named.format))
+            .or(self.console_lost.then_some(Corrupted::ConsoleLost));
+        let (facts, end) = self.facts_of(index);
+        let aftermath = self.aftermath(end);
+        let header = String::from_utf8_lossy(log.message(line)).into_owned();
+        let story = self.explain.then(|| story(line, token, &body, &named, damage, trail));
+        let format = named.format.map(|format| format.id);
+        let mut report = report(log, line..end, named, damage, &header, token);
+        report.intentional = self.intended(line, &header);
+        self.learn(&facts);
+        blame(&mut report, &facts, token, self.rules);
+        fill(&mut report, facts);
+        Some(Draft {
+            report,
+            line,
+            caller: log.lines()[line].caller,
+            token: token.id,
+            format,
+            header,
+            aftermath,
+            verdict: None,
+            story,
+        })
+    }
+
+    /// Walks the lines that belong to one report alone: up to its end mark, the next report, or the panic.
+    fn facts_of(&self, index: usize) -> (Facts, usize) {
+        const LINES_MAX: usize = 8192;
+        let first = self.marks[index].line;
+        let caller = self.log.lines()[first].caller;
+        let mut marks = self.marks[index + 1..].iter().peekable();
+        let mut facts = Facts::default();
+        let mut all_cpus = false;
+        let last = self.log.lines().len().min(first + LINES_MAX);
+        let mut end = first + 1;
+        for at in first..last {
+            let line = &self.log.lines()[at];
+            let mark = marks.next_if(|mark| mark.line == at);
+            let same = line.caller == caller;
+            if at > first {
+                if line.after_hole {
+                    break;
+                }
+                let other = mark.is_some_and(|mark| mark.ends_report || mark.panic || mark.boot);
+                if other && (same || !caller.is_exact()) {
+                    break;
+                }
+            }
+            all_cpus |= mark.is_some_and(|mark| mark.all_cpus);
+            if !same && !(all_cpus && line.caller.is_cpu()) {
+                continue;
+            }
+            let message = self.log.message(at);
+            facts.take(&String::from_utf8_lossy(message), at);
+            if !message.is_empty() {
+                end = at + 1;
+            }
+            if at > first && memmem::find(message, END_TRACE).is_some() {
+                break;
+            }
+        }
+        (facts, end)
+    }
+
+    /// What was printed behind a report that ended before line `end`.
+    fn aftermath(&self, end: usize) -> Aftermath {
+        const REPEATED_MAX: usize = 64;
+        let ended = end > 0 && memmem::find(self.log.message(end - 1), END_TRACE).is_some();
+        let lines = self.log.lines().len();
+        if !ended {
+            return if end >= lines { Aftermath::Silence } else { Aftermath::Life };
+        }
+        let repeated = |at: usize| {
+            let text = self.log.message_text(at);
+            let text = text.trim();
+            text.is_empty()
+                || ["RIP:", "Code:", "EIP:", "pc :", "note: ", "Kernel Offset:"]
+                    .iter()
+                    .any(|word| text.starts_with(word))
+                || crate::registers::read(text, &mut Vec::new())
+        };
+        let silent = lines - end <= REPEATED_MAX && (end..lines).all(repeated);
+        if silent { Aftermath::Ended } else { Aftermath::Life }
+    }
+
+    /// Did somebody ask for this crash?
+    fn intended(&self, line: usize, header: &str) -> bool {
+        const LINES_BEFORE: usize = 8;
+        let asked = |text: &[u8]| self.rules.intended.iter().any(|pattern| pattern.regex.is_match(text));
+        asked(header.as_bytes())
+            || (line.saturating_sub(LINES_BEFORE)..line).any(|at| asked(self.log.message(at)))
+    }
+
+    fn learn(&mut self, facts: &Facts) {
+        if self.kernel.release.is_none() {
+            self.kernel.release.clone_from(&facts.release);
+        }
+        if self.kernel.build_id.is_none() {
+            self.kernel.build_id.clone_from(&facts.build_id);
+        }
+        if self.kernel.arch == Arch::Unknown {
+            self.kernel.arch = facts.arch;
+        }
+        if self.modules.is_empty() {
+            self.modules.clone_from(&facts.modules);
+        }
+        // Frames carry the build ids of their modules.
+        for frame in facts.traces.iter().flat_map(|trace| &trace.frames).chain(&facts.ip) {
+            let (Some(name), Some(id)) = (&frame.module, &frame.build_id) else { continue };
+            match self.modules.iter_mut().find(|module| module.name == *name) {
+                Some(module) => module.build_id = Some(id.clone()),
+                None => self.modules.push(Module {
+                    name: name.clone(),
+                    flags: String::new(),
+                    build_id: Some(id.clone()),
+                    unloaded: false,
+                }),
+            }
+        }
+    }
+}
+
+fn story(
+    line: usize,
+    token: &Token,
+    body: &Body,
+    named: &Named,
+    damage: Option<Corrupted>,
+    trail: Trail,
+) -> Explanation {
+    Explanation {
+        report: 0,
+        line,
+        token: token.id,
+        format: named.format.map(|format| format.id),
+        lines: body.lines.len(),
+        lines_for_title: body.cut,
+        uncleaned: named.uncleaned.clone(),
+        skipped: match trail {
+            Trail::On(skipped) => skipped,
+            Trail::Off => Vec::new(),
+        },
+        chosen: named.raw_frame.clone(),
+        corrupted: damage.map(|damage| damage.to_string()),
+        cause: None,
+    }
+}
+
+fn report(
+    log: &Log,
+    lines: std::ops::Range<usize>,
+    named: Named,
+    corrupted: Option<Corrupted>,
+    header: &str,
+    token: &Token,
+) -> Report {
+    let frame = title::frame(&named.title).filter(|frame| *frame != "corrupted").map(str::to_owned);
+    Report {
+        kind: CrashType::UNKNOWN,
+        severity: Severity::Low,
+        security_rank: None,
+        guilty: None,
+        frame,
+        title: named.title,
+        alts: named.alts,
+        corrupted,
+        fatal: false,
+        intentional: false,
+        at: log.lines()[lines.start].time,
+        lines,
+        cpu: None,
+        pid: None,
+        comm: None,
+        hardware: None,
+        taint: None,
+        oops_number: None,
+        subsystem: None,
+        source: matches!(token.id, "warning" | "kernel-bug" | "bug" | "ubsan")
+            .then(|| source(header))
+            .flatten(),
+        traces: Vec::new(),
+        registers: Vec::new(),
+        ip: None,
+        code: None,
+        bpf: None,
+    }
+}
+
+/// `file:line` in a header.
+fn source(header: &str) -> Option<String> {
+    let is_source = |word: &&str| {
+        let (file, line) = word.rsplit_once(':').unwrap_or((word, ""));
+        let line = line.trim_end_matches(['!', ',']);
+        [".c", ".h", ".rs", ".S"].iter().any(|ending| file.ends_with(ending))
+            && !line.is_empty()
+            && line.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    header.split_ascii_whitespace().find(is_source).map(|word| word.trim_end_matches(['!', ',']).to_owned())
+}
+
+/// Whom to blame: the function of the title; for a panic whoever called it; else the first that is not generic.
+fn blame(report: &mut Report, facts: &Facts, token: &Token, rules: &Rules) {
+    let frames = || facts.ip.iter().chain(facts.traces.iter().flat_map(|trace| &trace.frames));
+    let function = |frame: &Frame| {
+        let name = syscall::strip(frame.name()?).to_owned();
+        Some(Function { name, module: frame.module.clone() })
+    };
+    let guilty = match &report.frame {
+        Some(name) => {
+            let named =
+                |frame: &&Frame| frame.name().is_some_and(|own| own == name || syscall::strip(own) == name);
+            Some(Function {
+                name: name.clone(),
+                module: frames().find(named).and_then(|frame| frame.module.clone()),
+            })
+        }
+        None if token.id == "panic" => panicked(facts).and_then(function),
+        None => None,
+    };
+    let counts =
+        |frame: &&Frame| frame.reliable && frame.name().is_some_and(|name| !rules.skip.matches(name));
+    report.guilty = guilty.or_else(|| frames().find(counts).and_then(function));
+    report.bpf = frames().filter(|frame| frame.reliable).find_map(|frame| match &frame.bpf {
+        Some(program @ Bpf::Program { .. }) => Some(program.label()),
+        _ => None,
+    });
+    let module = report.guilty.as_ref().and_then(|guilty| guilty.module.as_deref());
+    let foreign =
+        facts.modules.iter().any(|known| Some(known.name.as_str()) == module && known.flags.contains('O'));
+    report.subsystem = crate::subsystem::guess(report.source.as_deref(), report.guilty.as_ref(), foreign);
+}
+
+/// The caller of `panic`.
+fn panicked(facts: &Facts) -> Option<&Frame> {
+    let is_panic = |frame: &&Frame| matches!(frame.name(), Some("panic" | "vpanic" | "nmi_panic"));
+    let trace = facts.traces.iter().find(|trace| trace.frames.iter().any(|frame| is_panic(&frame)))?;
+    let mut sure = trace
+        .frames
+        .iter()
+        .filter(|frame| frame.reliable)
+        .skip_while(|frame| !is_panic(frame))
+        .skip_while(is_panic);
+    sure.next()
+}
+
+/// Moves the facts into the report.
+fn fill(report: &mut Report, facts: Facts) {
+    let Facts { cpu, pid, comm, taint, hardware, oops_number, registers, ip, code, traces, .. } = facts;
+    *report = Report {
+        cpu,
+        pid,
+        comm,
+        taint,
+        hardware,
+        oops_number,
+        registers,
+        ip,
+        code,
+        traces,
+        ..report.clone()
+    };
+}
+
+/// A record of a death whose header was lost: named by its last stack.
+pub(crate) fn truncated(log: &Log, reason: Option<Reason>) -> Option<Draft> {
+    const LINES_MAX: usize = 2000;
+    let word = match reason? {
+        Reason::Panic => "panic",
+        Reason::Oops => "oops",
+        Reason::Emergency | Reason::Shutdown | Reason::Unknown => return None,
+    };
+    let rules = Rules::of(Profile::Production);
+    let lines = log.lines().len();
+    let first = lines.saturating_sub(LINES_MAX);
+    let mut facts = Facts::default();
+    (first..lines).for_each(|at| facts.take(&log.message_text(at), at));
+    // The last stack is the nearest to the death.
+    let trace = facts.traces.iter().rev().find(|trace| trace.frames.iter().any(|frame| frame.reliable))?;
+    let counts =
+        |frame: &&Frame| frame.reliable && frame.name().is_some_and(|name| !rules.skip.matches(name));
+    let frame =
+        trace.frames.iter().find(counts).and_then(Frame::name).map(syscall::strip).unwrap_or("corrupted");
+    let line = trace.line.min(lines.saturating_sub(1));
+    let title = title::clean(&format!("truncated {word} in {frame}"));
+    let token = &rules.tokens[0];
+    let named = Named {
+        title,
+        alts: Vec::new(),
+        format: None,
+        corrupted: None,
+        uncleaned: String::new(),
+        raw_frame: None,
+    };
+    let mut report = report(log, line..lines, named, Some(Corrupted::Truncated), "", token);
+    blame(&mut report, &facts, token, rules);
+    fill(&mut report, facts);
+    report.fatal = word == "panic";
+    let caller = log.lines().get(line)?.caller;
+    let verdict = Some("the header was lost; named by the last stack".to_owned());
+    let header = String::new();
+    Some(Draft {
+        report,
+        line,
+        caller,
+        token: "truncated",
+        format: None,
+        header,
+        aftermath: Aftermath::Silence,
+        verdict,
+        story: None,
+    })
+}
+
+/// The finished reports, with their stories when they were asked for.
+pub(crate) fn close(drafts: Vec<Draft>) -> (Vec<Report>, Vec<Explanation>) {
+    let mut reports = Vec::with_capacity(drafts.len());
+    let mut stories = Vec::new();
+    for draft in drafts {
+        let Draft { mut report, story, verdict, .. } = draft;
+        if let Some(rule) = Rules::of(Profile::Scoring).classify(&report.title) {
+            report.kind = rule.kind;
+            report.security_rank = rule.rank;
+            report.severity = if report.fatal { rule.fatal } else { rule.survived };
+        }
+        if report.intentional {
+            report.severity = Severity::Info;
+        }
+        if let Some(story) = story {
+            stories.push(Explanation { report: reports.len(), cause: verdict, ..story });
+        }
+        reports.push(report);
+    }
+    (reports, stories)
+}

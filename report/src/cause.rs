@@ -1,0 +1,150 @@
+//! Which report killed the machine.
+
+use crate::corrupted::Corrupted;
+use crate::explain::Explanation;
+use crate::line::Caller;
+use crate::note::Note;
+use crate::pstore::Reason;
+use crate::report::Report;
+use crate::rules::{PanicRule, Rules};
+
+/// A report with what only the choice of the cause needs.
+pub(crate) struct Draft {
+    pub(crate) report: Report,
+    pub(crate) line: usize,
+    pub(crate) caller: Caller,
+    pub(crate) token: &'static str,
+    pub(crate) format: Option<&'static str>,
+    /// The header's text, for panics what they say.
+    pub(crate) header: String,
+    /// Lines after it end with `---[ end trace`, or go on.
+    pub(crate) aftermath: Aftermath,
+    /// Why it is, or is not, the cause.
+    pub(crate) verdict: Option<String>,
+    /// How it got its name, when somebody asked.
+    pub(crate) story: Option<Explanation>,
+}
+
+/// What the log holds behind a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aftermath {
+    /// The log ends inside it.
+    Silence,
+    /// `---[ end trace`, and nothing but the registers once more.
+    Ended,
+    /// The machine went on printing.
+    Life,
+}
+
+/// Chooses among the reports of one boot, and marks the cause. `dumped` is why pstore wrote the newest record.
+pub(crate) fn choose(
+    drafts: &mut Vec<Draft>,
+    rules: &Rules,
+    dumped: Option<Reason>,
+    keep_echo: bool,
+    notes: &mut Vec<Note>,
+) {
+    match drafts.iter().position(|draft| draft.token == "panic") {
+        Some(panic) => of_panic(drafts, panic, rules, keep_echo, notes),
+        None => without_panic(drafts, dumped),
+    }
+}
+
+fn of_panic(drafts: &mut Vec<Draft>, panic: usize, rules: &Rules, keep_echo: bool, notes: &mut Vec<Note>) {
+    let text = drafts[panic].header.as_bytes();
+    let Some(rule) = rules.panics.iter().find(|rule| rule.regex.is_match(text)) else {
+        let verdict = "the panic names its own cause";
+        return fatal(&mut drafts[panic], verdict.to_owned());
+    };
+    let Some((cause, how)) = root(drafts, panic, rule) else {
+        drafts[panic].report.corrupted.get_or_insert(Corrupted::HeaderLost);
+        return fatal(
+            &mut drafts[panic],
+            format!("{}: nothing before it that it could have come from", rule.id),
+        );
+    };
+    let line = drafts[panic].line;
+    if how == "nearest" {
+        notes.push(Note::at(
+            "cause-uncertain",
+            line,
+            "nothing ties the panic to a report: the nearest before it is taken for the cause",
+        ));
+    }
+    fatal(&mut drafts[cause], format!("{}: the panic in line {} came from it ({how})", rule.id, line + 1));
+    drafts[panic].verdict = Some(format!("{}: the end of another report", rule.id));
+    if !keep_echo {
+        // The panic told nothing of its own. Others of the same boot come from other CPUs, after the death.
+        drafts.remove(panic);
+    }
+}
+
+fn fatal(draft: &mut Draft, verdict: String) {
+    draft.report.fatal = true;
+    draft.verdict = Some(verdict);
+}
+
+/// The report that led to a derived panic.
+fn root(drafts: &[Draft], panic: usize, rule: &PanicRule) -> Option<(usize, &'static str)> {
+    let earlier: Vec<usize> = (0..panic).rev().filter(|index| drafts[*index].token != "panic").collect();
+    let fits = |index: &&usize| rule.causes.iter().any(|cause| is_kind(&drafts[**index], cause));
+    let kind: Vec<usize> = earlier.iter().filter(fits).copied().collect();
+    let end = &drafts[panic];
+    let same_caller = |index: &&usize| end.caller.is_exact() && drafts[**index].caller == end.caller;
+    let same_task = |index: &&usize| {
+        let (a, b) = (&drafts[**index].report, &end.report);
+        a.pid.is_some() && a.pid == b.pid && a.cpu == b.cpu && a.comm == b.comm
+    };
+    let first =
+        |list: &[usize], test: &dyn Fn(&&usize) -> bool| list.iter().find(|index| test(index)).copied();
+    None.or_else(|| Some((first(&kind, &same_caller)?, "same caller")))
+        .or_else(|| Some((first(&kind, &same_task)?, "same task")))
+        .or_else(|| Some((*kind.first()?, "same kind")))
+        .or_else(|| Some((*earlier.first()?, "nearest")))
+}
+
+fn is_kind(draft: &Draft, cause: &str) -> bool {
+    match cause {
+        "any" => true,
+        "oops" => is_oops(draft),
+        id => draft.format == Some(id),
+    }
+}
+
+/// Faults, traps and failed assertions: what runs into `die()`.
+fn is_oops(draft: &Draft) -> bool {
+    const FORMATS: [&str; 4] = ["paging-request", "null-dereference", "unable-cut", "guard-page"];
+    const TOKENS: [&str; 14] = [
+        "unable",
+        "gpf",
+        "stack-segment",
+        "double-fault",
+        "rust-panic",
+        "kernel-bug",
+        "kernel-bug-upper",
+        "divide-error",
+        "divide-error-underscore",
+        "invalid-opcode",
+        "int3",
+        "internal-error",
+        "unhandled-fault",
+        "alignment",
+    ];
+    TOKENS.contains(&draft.token) || draft.format.is_some_and(|format| FORMATS.contains(&format))
+}
+
+/// Without a panic line: kdump after an oops does not print one, and a pstore record of an oops alone was survived.
+fn without_panic(drafts: &mut [Draft], dumped: Option<Reason>) {
+    let Some(last) = drafts.iter_mut().rev().find(|draft| is_oops(draft)) else { return };
+    match (dumped, last.aftermath) {
+        (Some(Reason::Panic), _) => {
+            fatal(last, "the record was written by a panic; its line is lost".to_owned())
+        }
+        (Some(_), _) => {
+            last.verdict = Some("the record was written by the oops: the machine went on".to_owned())
+        }
+        (None, Aftermath::Silence) => fatal(last, "the log ends inside the oops".to_owned()),
+        (None, Aftermath::Ended) => fatal(last, "nothing was printed after the oops".to_owned()),
+        (None, Aftermath::Life) => last.verdict = Some("the machine went on printing".to_owned()),
+    }
+}

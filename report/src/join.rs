@@ -1,0 +1,295 @@
+//! From the pieces of one crash to one log: parts in order, text that two pieces both hold once, holes marked.
+
+use std::borrow::Cow;
+
+use crate::line::{Caller, Prefix};
+use crate::log::{KernelTime, Log};
+use crate::note::Note;
+use crate::profile::Profile;
+use crate::pstore::{self, Found, PartHeader, Reason, header::split_ecc};
+use crate::read::Piece;
+
+/// The joined log and what was learned on the way.
+pub(crate) struct Joined {
+    pub(crate) log: Log,
+    pub(crate) notes: Vec<Note>,
+    /// Why the newest record was written, when there were records at all.
+    pub(crate) reason: Option<Reason>,
+}
+
+/// One line of a piece.
+#[derive(Clone, Copy)]
+struct Raw<'a> {
+    text: &'a [u8],
+    piece: usize,
+    /// A part is missing before it.
+    after_hole: bool,
+}
+
+/// What must agree for two lines to be the same: they may come with and without a level.
+fn key<'a>(line: &Raw<'a>) -> (Option<KernelTime>, &'a [u8]) {
+    let prefix = Prefix::read(line.text, Profile::Scoring, &mut Caller::None);
+    (prefix.time, line.text[prefix.length..].trim_ascii_end())
+}
+
+/// So many lines in a row must agree for two texts to overlap: kernels whose clock stood still print the same line
+/// with the same time more than once.
+const OVERLAP_LINES: usize = 3;
+
+pub(crate) fn join(pieces: &[Piece<'_>], profile: Profile) -> Joined {
+    let mut notes = Vec::new();
+    let texts: Vec<Cow<'_, [u8]>> = pieces.iter().map(|piece| text(piece, &mut notes)).collect();
+    let (groups, others) = order(pieces, &texts);
+    let mut merged: Vec<Raw<'_>> = Vec::new();
+    let mut reason = None;
+    for event in &groups {
+        let (lines, why) = records(event, pieces, &texts, &mut notes);
+        reason = why.or(reason);
+        merge(&mut merged, lines);
+    }
+    for piece in others {
+        merge(&mut merged, plain(&texts[piece], piece));
+    }
+    let mut log = Log::default();
+    for piece in pieces {
+        log.piece(piece.name);
+    }
+    for (number, line) in merged.iter().enumerate() {
+        log.push(line.text, number as u32 + 1, line.piece.min(usize::from(u16::MAX)) as u16, profile);
+        if line.after_hole {
+            log.mark_hole();
+            notes.push(Note::at(
+                "part-missing",
+                log.lines().len() - 1,
+                "a part of the dump is missing before this line",
+            ));
+        }
+    }
+    notes.extend(log.damage());
+    Joined { log, notes, reason }
+}
+
+/// The text of a piece, decompressed when it is the payload of a record the kernel could not read.
+fn text<'a>(piece: &Piece<'a>, notes: &mut Vec<Note>) -> Cow<'a, [u8]> {
+    let Some(name) = pstore::parse_name(piece.name).filter(|name| name.compressed) else {
+        return Cow::Borrowed(piece.bytes);
+    };
+    match pstore::decompress(piece.bytes) {
+        Some(done) => {
+            if !done.complete {
+                notes.push(Note::new(
+                    "payload-damaged",
+                    format!("the payload of {} is damaged: what came before is shown", piece.name),
+                ));
+            }
+            Cow::Owned(done.text)
+        }
+        None => {
+            notes.push(Note::new(
+                "payload-unreadable",
+                format!(
+                    "{} of backend {} is compressed in a way we lack, or damaged",
+                    piece.name, name.backend
+                ),
+            ));
+            Cow::Borrowed(&[])
+        }
+    }
+}
+
+/// The events among the pieces, each with its parts in reading order, and the pieces that are plain logs.
+fn order(pieces: &[Piece<'_>], texts: &[Cow<'_, [u8]>]) -> (Vec<Vec<usize>>, Vec<usize>) {
+    let is_dump = |index: &usize| {
+        let name = pstore::parse_name(pieces[*index].name);
+        name.is_some_and(|name| name.kind == pstore::RecordKind::Dmesg)
+    };
+    let (dumps, others): (Vec<usize>, Vec<usize>) = (0..pieces.len()).partition(is_dump);
+    let found: Vec<Found<'_>> = dumps
+        .iter()
+        .map(|index| Found { name: pieces[*index].name, mtime_us: None, head: &texts[*index] })
+        .collect();
+    let groups = pstore::group(&found);
+    // A crash may be an oops and a panic: each is an event of its own here.
+    let mut events: Vec<Vec<usize>> = Vec::new();
+    let mut last = None;
+    for index in groups.iter().flat_map(|group| &group.records).map(|record| dumps[*record]) {
+        let count = PartHeader::read(&texts[index]).map(|(header, _)| (header.count, header.reason));
+        let part = PartHeader::read(&texts[index]).map(|(header, _)| header.part);
+        match events
+            .last_mut()
+            .filter(|_| last.is_some_and(|(known, before)| known == count && part < before))
+        {
+            Some(event) => event.push(index),
+            None => events.push(vec![index]),
+        }
+        last = Some((count, part));
+    }
+    (events, others)
+}
+
+/// The lines of one event: parts in order, without their headers and ECC lines.
+fn records<'a>(
+    event: &[usize],
+    pieces: &[Piece<'_>],
+    texts: &'a [Cow<'_, [u8]>],
+    notes: &mut Vec<Note>,
+) -> (Vec<Raw<'a>>, Option<Reason>) {
+    let mut lines: Vec<Raw<'a>> = Vec::new();
+    let (mut reason, mut before) = (None, None);
+    for index in event {
+        let (body, ecc) = split_ecc(&texts[*index]);
+        if let Some(ecc) = ecc.filter(|ecc| !ecc.starts_with(b"ECC: No errors")) {
+            let said = String::from_utf8_lossy(ecc).into_owned();
+            notes.push(Note::new("ecc", format!("{}: {said}", pieces[*index].name)));
+        }
+        let header = PartHeader::read(body);
+        let start = header.map_or(0, |(_, length)| length);
+        let part = header.map(|(header, _)| header.part);
+        let after_hole = matches!((before, part), (Some(before), Some(part)) if before > part + 1);
+        let first = lines.len();
+        lines.extend(plain(&body[start..], *index));
+        if let Some(line) = lines.get_mut(first) {
+            line.after_hole = after_hole;
+        }
+        reason = header.map(|(header, _)| header.reason).or(reason);
+        before = part;
+    }
+    (lines, reason)
+}
+
+/// The lines of a text. Archives keep the part headers inside (`dmesg.txt` of systemd): they are no lines of the log.
+fn plain(text: &[u8], piece: usize) -> Vec<Raw<'_>> {
+    let text = text.strip_suffix(b"\n").unwrap_or(text);
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split(|byte| *byte == b'\n')
+        .filter(|line| !(line.contains(&b'#') && is_part_header(line)))
+        .map(|text| Raw { text, piece, after_hole: false })
+        .collect()
+}
+
+fn is_part_header(line: &[u8]) -> bool {
+    line.len() <= 40
+        && std::str::from_utf8(line).is_ok_and(|line| PartHeader::parse(line.trim_end()).is_some())
+}
+
+/// Puts `newer` behind `merged`; what both hold is kept once.
+fn merge<'a>(merged: &mut Vec<Raw<'a>>, newer: Vec<Raw<'a>>) {
+    if merged.is_empty() {
+        *merged = newer;
+        return;
+    }
+    let (Some(newer_head), Some(newer_tail)) = (head(&newer), tail(&newer)) else {
+        merged.extend(newer);
+        return;
+    };
+    let newer_from = find(merged, &newer_head, 0);
+    if newer_from.is_some_and(|from| find(merged, &newer_tail, from).is_some()) {
+        return;
+    }
+    let covers = |head, tail| find(&newer, head, 0).is_some_and(|from| find(&newer, tail, from).is_some());
+    if let (Some(old_head), Some(old_tail)) = (head(merged), tail(merged))
+        && covers(&old_head, &old_tail)
+    {
+        *merged = newer;
+        return;
+    }
+    if let Some(from) = newer_from {
+        merged.truncate(from);
+    }
+    merged.extend(newer);
+}
+
+type Key<'a> = (Option<KernelTime>, &'a [u8]);
+
+/// The first lines that carry a time. The very first line may be cut in the middle and is passed over.
+fn head<'a>(lines: &[Raw<'a>]) -> Option<[Key<'a>; OVERLAP_LINES]> {
+    let skip = usize::from(lines.len() > OVERLAP_LINES);
+    (skip..lines.len().saturating_sub(OVERLAP_LINES - 1)).take(64).find_map(|at| window(lines, at))
+}
+
+fn tail<'a>(lines: &[Raw<'a>]) -> Option<[Key<'a>; OVERLAP_LINES]> {
+    (0..lines.len().saturating_sub(OVERLAP_LINES - 1)).rev().take(64).find_map(|at| window(lines, at))
+}
+
+fn window<'a>(lines: &[Raw<'a>], at: usize) -> Option<[Key<'a>; OVERLAP_LINES]> {
+    let keys = [key(&lines[at]), key(&lines[at + 1]), key(&lines[at + 2])];
+    keys.iter().all(|(time, _)| time.is_some()).then_some(keys)
+}
+
+fn find(lines: &[Raw<'_>], wanted: &[Key<'_>; OVERLAP_LINES], from: usize) -> Option<usize> {
+    (from..lines.len().saturating_sub(OVERLAP_LINES - 1))
+        .find(|at| (0..OVERLAP_LINES).all(|offset| key(&lines[at + offset]) == wanted[offset]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(range: std::ops::Range<u32>) -> String {
+        range.map(|n| format!("<6>[    {n}.000000] line {n}\n")).collect()
+    }
+
+    #[track_caller]
+    fn check(pieces: &[(&str, String)], expected: std::ops::Range<u32>, codes: &[&str]) {
+        let pieces: Vec<Piece<'_>> =
+            pieces.iter().map(|(name, text)| Piece { name, bytes: text.as_bytes() }).collect();
+        let joined = join(&pieces, Profile::Production);
+        let wanted: Vec<String> = expected.map(|n| format!("line {n}")).collect();
+        let found: Vec<_> =
+            (0..joined.log.lines().len()).map(|index| joined.log.message_text(index).into_owned()).collect();
+        assert_eq!(found, wanted);
+        assert_eq!(joined.notes.iter().map(|note| note.code).collect::<Vec<_>>(), codes);
+    }
+
+    #[test]
+    fn parts_are_read_from_the_highest_to_the_lowest() {
+        check(
+            &[
+                ("dmesg-efi-179537379201001", format!("Panic#1 Part1\n{}", lines(6..9))),
+                ("dmesg-efi-179537379303001", format!("Panic#1 Part3\n{}", lines(0..3))),
+                ("dmesg-efi-179537379202001", format!("Panic#1 Part2\n{}", lines(3..6))),
+            ],
+            0..9,
+            &[],
+        );
+    }
+
+    #[test]
+    fn what_the_oops_and_the_panic_both_hold_is_read_once() {
+        let oops = ("dmesg-ramoops-0", format!("Oops#1 Part1\n{}\nECC: No errors detected\n", lines(0..10)));
+        check(&[oops.clone(), ("dmesg-ramoops-1", format!("Panic#2 Part1\n{}", lines(0..15)))], 0..15, &[]);
+        check(&[oops.clone(), ("dmesg-ramoops-1", format!("Panic#2 Part1\n{}", lines(5..15)))], 0..15, &[]);
+        check(&[oops, ("console-ramoops-0", lines(2..8).replace("<6>", ""))], 0..10, &[]);
+    }
+
+    #[test]
+    fn a_hole_is_told_and_so_is_what_ecc_could_not_mend() {
+        check(
+            &[
+                ("dmesg-efi-179537379201001", format!("Panic#1 Part1\n{}", lines(3..6))),
+                ("dmesg-efi-179537379203001", format!("Panic#1 Part3\n{}", lines(0..3))),
+            ],
+            0..6,
+            &["part-missing"],
+        );
+        let mended =
+            format!("Panic#1 Part1\n{}\nECC: 3 Corrected bytes, 1 unrecoverable blocks\n", lines(0..3));
+        check(&[("dmesg-ramoops-0", mended)], 0..3, &["ecc"]);
+    }
+
+    #[test]
+    fn part_headers_inside_an_archive_are_no_lines() {
+        check(
+            &[("dmesg.txt", format!("Panic#1 Part2\n{}Panic#1 Part1\n{}", lines(0..2), lines(2..4)))],
+            0..4,
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_payload_that_cannot_be_read_is_told() {
+        check(&[("dmesg-ramoops-0.enc.z", "nonsense".into())], 0..0, &["payload-unreadable"]);
+    }
+}
