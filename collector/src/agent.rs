@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::gather::{self, Circumstances};
 use crate::host::{Host, Root};
 use crate::http::{Client, Settings};
-use crate::source::{Find, Scan, pstore};
+use crate::source::{Find, Scan, kdump, pstore, systemd_archive};
 use crate::spool::Spool;
 use crate::spool::caps::{Caps, Sent};
 use crate::trust::Trust;
@@ -30,8 +30,14 @@ use crate::trust::Trust;
 pub struct Config {
     /// Below which `/proc`, `/sys` and `/etc` lie.
     pub root: PathBuf,
-    /// Folders of pstore records. One that is not there is an error if it was named by hand.
+    /// Folders of pstore records.
     pub pstore: Vec<PathBuf>,
+    /// systemd's archives of such records.
+    pub systemd_archive: Vec<PathBuf>,
+    /// Folders in which crash kernels leave a folder for each crash.
+    pub crash: Vec<PathBuf>,
+    /// Whether a source that is not there is an error: it was named by hand.
+    pub must_exist: bool,
     /// The spool, made if it is not there.
     pub spool: PathBuf,
     /// Replicas of one service; with none, evidence is only kept.
@@ -63,11 +69,27 @@ pub struct Config {
 }
 
 impl Config {
-    /// The default settings, with a spool.
+    /// The places where a running system keeps what we look for, below the root.
+    #[must_use]
+    pub fn with_usual_sources(self) -> Config {
+        let root = Root::new(&self.root);
+        Config {
+            pstore: vec![root.path("sys/fs/pstore")],
+            systemd_archive: vec![root.path("var/lib/systemd/pstore")],
+            crash: vec![root.path("var/crash")],
+            must_exist: false,
+            ..self
+        }
+    }
+
+    /// The default settings, with a spool and no sources.
     pub fn new(spool: impl Into<PathBuf>) -> Config {
         Config {
             root: PathBuf::from("/"),
             pstore: Vec::new(),
+            systemd_archive: Vec::new(),
+            crash: Vec::new(),
+            must_exist: true,
             spool: spool.into(),
             servers: Vec::new(),
             token_file: None,
@@ -166,7 +188,7 @@ pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error
         exit: Exit::Done,
     };
 
-    for find in look(config, ground.disk, &mut summary) {
+    for find in look(config, ground, &mut summary) {
         keep(&find, config, ground, &host, &mut spool, &mut summary);
     }
     withhold(config, ground, &mut spool, &mut summary);
@@ -195,16 +217,26 @@ pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error
     Ok(summary)
 }
 
-fn look(config: &Config, disk: &dyn Disk, summary: &mut Summary) -> Vec<Find> {
+/// Looks through every source. The same crash may come from several; equal bytes are one evidence.
+fn look(config: &Config, ground: &Ground<'_>, summary: &mut Summary) -> Vec<Find> {
+    let disk = ground.disk;
     let mut finds = Vec::new();
-    for folder in &config.pstore {
-        match pstore::scan(disk, folder, true) {
-            Ok(Scan { finds: more, troubles }) => {
-                finds.extend(more);
-                summary.troubles.extend(troubles);
-            }
-            Err(error) => summary.io(format!("reading the pstore at {}: {error}", folder.display())),
+    let mut take = |what: &str, folder: &Path, scan: io::Result<Scan>| match scan {
+        Ok(Scan { finds: more, troubles }) => {
+            finds.extend(more);
+            summary.troubles.extend(troubles);
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !config.must_exist => {}
+        Err(error) => summary.io(format!("reading the {what} at {}: {error}", folder.display())),
+    };
+    for folder in &config.pstore {
+        take("pstore", folder, pstore::scan(disk, folder));
+    }
+    for folder in &config.systemd_archive {
+        take("pstore archive", folder, systemd_archive::scan(disk, folder));
+    }
+    for folder in &config.crash {
+        take("crash folders", folder, kdump::scan(disk, folder, ground.clock.wall_us()));
     }
     finds
 }

@@ -51,9 +51,16 @@ enum Receipts {
 
 #[derive(Args)]
 struct Collect {
-    /// Folder of pstore records; may be given several times [default: /sys/fs/pstore below the root]
+    /// Folder of pstore records; may be given several times. Without any source named, the usual ones are looked
+    /// through: /sys/fs/pstore, /var/lib/systemd/pstore, /var/crash
     #[arg(long, value_name = "DIR")]
     pstore_dir: Vec<PathBuf>,
+    /// systemd's archive of such records
+    #[arg(long, value_name = "DIR")]
+    archive_dir: Vec<PathBuf>,
+    /// Folder in which crash kernels leave a folder for each crash
+    #[arg(long, value_name = "DIR")]
+    crash_dir: Vec<PathBuf>,
     /// Folder in which evidence is kept until the service has it
     #[arg(long, value_name = "DIR", default_value = "/var/spool/lastwords")]
     spool: PathBuf,
@@ -149,6 +156,8 @@ fn print_findings(findings: &Findings, json: bool) -> Exit {
 fn run_collect(arguments: Collect) -> ExitCode {
     let Collect {
         pstore_dir,
+        archive_dir,
+        crash_dir,
         spool,
         server,
         token_file,
@@ -161,10 +170,12 @@ fn run_collect(arguments: Collect) -> ExitCode {
         root,
         json,
     } = arguments;
-    let pstore = if pstore_dir.is_empty() { vec![root.join("sys/fs/pstore")] } else { pstore_dir };
+    let named = pstore_dir.len() + archive_dir.len() + crash_dir.len() > 0;
     let config = Config {
         root,
-        pstore,
+        pstore: pstore_dir,
+        systemd_archive: archive_dir,
+        crash: crash_dir,
         servers: server,
         token_file,
         ca_file,
@@ -175,6 +186,7 @@ fn run_collect(arguments: Collect) -> ExitCode {
         retry_held,
         ..Config::new(spool)
     };
+    let config = if named { config } else { config.with_usual_sources() };
     told(agent::collect(&config).map(|summary| {
         if json {
             println!("{}", serde_json::to_string_pretty(&summary).expect("a summary is texts and numbers"));

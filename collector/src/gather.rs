@@ -14,7 +14,7 @@ use crate::custody::{Entry, Origin};
 use crate::disk::{Disk, Stat};
 use crate::error::Error;
 use crate::host::Host;
-use crate::source::{Find, PIECE, Record};
+use crate::source::{Find, Form, PIECE, Record};
 
 /// Decoded bytes of one piece of evidence: half of what a small upload may hold, so that a record at its cap and
 /// its neighbours fit.
@@ -179,13 +179,9 @@ pub fn agent() -> Agent {
 
 fn read_one(disk: &dyn Disk, record: &Record, kind: &manifest::Kind) -> Read {
     let piece = Some(record.name.as_str());
-    let (bytes, whole, mut notes) = match disk.read(&record.path, PIECE) {
-        Ok(contents) if contents.cut => {
-            let detail = format!("the first {PIECE} of {} bytes", contents.stat.size);
-            (contents.bytes, false, vec![note("cut", piece, Some(detail))])
-        }
-        Ok(contents) => (contents.bytes, true, Vec::new()),
-        Err(error) => (Vec::new(), false, vec![note("unreadable", piece, Some(reason(&error)))]),
+    let (bytes, whole, mut notes) = match record.form {
+        Form::Text => read_file(disk, record),
+        Form::Dump => read_dump(record),
     };
     if whole && bytes.is_empty() {
         notes.push(note("empty", piece, None));
@@ -198,6 +194,37 @@ fn read_one(disk: &dyn Disk, record: &Record, kind: &manifest::Kind) -> Read {
         }
     }
     Read { record: record.clone(), sha256: Sha256::of(&bytes), bytes, whole, notes }
+}
+
+fn read_file(disk: &dyn Disk, record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
+    let piece = Some(record.name.as_str());
+    match disk.read(&record.path, PIECE) {
+        Ok(contents) if contents.cut => {
+            let detail = format!("the first {PIECE} of {} bytes", contents.stat.size);
+            (contents.bytes, false, vec![note("cut", piece, Some(detail))])
+        }
+        Ok(contents) => (contents.bytes, true, Vec::new()),
+        Err(error) => (Vec::new(), false, vec![note("unreadable", piece, Some(reason(&error)))]),
+    }
+}
+
+/// The kernel log in a dump of memory. The dump itself stays where it is.
+fn read_dump(record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
+    let piece = Some(record.name.as_str());
+    match vmcore::open(&record.path) {
+        Ok(dump) => {
+            let mut bytes = dump.log().text.into_bytes();
+            let mut notes = vec![note("log-of-dump", piece, None)];
+            // The end of a log is what tells how the machine died.
+            let excess = bytes.len().saturating_sub(usize::try_from(PIECE).unwrap_or(usize::MAX));
+            if excess > 0 {
+                bytes.drain(..excess);
+                notes.push(note("cut", piece, Some(format!("the last {PIECE} bytes"))));
+            }
+            (bytes, excess == 0, notes)
+        }
+        Err(error) => (Vec::new(), false, vec![note("unreadable", piece, Some(error.to_string()))]),
+    }
 }
 
 fn crash_notes(find: &Find, host: &Host) -> Vec<Note> {

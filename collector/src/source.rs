@@ -1,13 +1,16 @@
 //! Where evidence lies on a node. Each source turns folders into [`Find`]s: the records of one crash, in reading
 //! order, not yet read.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use handover::manifest::{CrashTime, Kind, Source};
 
-use crate::disk::Stat;
+use crate::disk::{Disk, FileKind, Stat};
 
+pub mod kdump;
 pub mod pstore;
+pub mod systemd_archive;
 
 /// The most that is read of one artifact: 4 MiB. The largest record a backend writes is a ramoops console zone;
 /// ones above 2 MiB were not seen. What is cut off is noted, and its source is never erased.
@@ -39,6 +42,17 @@ pub struct Record {
     pub path: PathBuf,
     /// What lstat(2) said.
     pub stat: Stat,
+    /// How its text is had.
+    pub form: Form,
+}
+
+/// How a record's text is had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The file's bytes are it.
+    Text,
+    /// The file is a dump of memory, and the text is the kernel log in it.
+    Dump,
 }
 
 /// What a look at a source brought.
@@ -48,4 +62,28 @@ pub struct Scan {
     pub finds: Vec<Find>,
     /// What could not be looked at, one line each.
     pub troubles: Vec<String>,
+}
+
+/// A regular file as a record. `None` for what is no such file, which is told, or is gone already.
+fn record(disk: &dyn Disk, folder: &Path, name: String, scan: &mut Scan) -> Option<Record> {
+    let path = folder.join(&name);
+    match disk.stat(&path) {
+        Ok(stat) if stat.kind == FileKind::File => Some(Record { name, path, stat, form: Form::Text }),
+        Ok(_) => {
+            scan.troubles.push(format!("{} is no regular file and is left alone", path.display()));
+            None
+        }
+        // Erased since the folder was read: systemd-pstore may be at work.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            scan.troubles.push(format!("looking at {}: {error}", path.display()));
+            None
+        }
+    }
+}
+
+/// The folders in a folder, one level deep, links not followed.
+fn folders(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let paths = disk.list(folder)?.into_iter().map(|name| folder.join(name));
+    Ok(paths.filter(|path| disk.stat(path).is_ok_and(|stat| stat.kind == FileKind::Folder)).collect())
 }

@@ -4,12 +4,12 @@
 //! only regular files, following no link; the first bytes of each for its header; nothing is written.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use handover::manifest::{CrashTime, Kind, Source};
 use report::pstore::{self, Backend, Group, RecordKind, RecordName};
 
-use crate::disk::{Disk, FileKind};
+use crate::disk::Disk;
 use crate::source::{Find, Record, Scan};
 
 /// Bytes of a record that hold its header, `Emergency#4294967295 Part4294967295\n`.
@@ -21,31 +21,39 @@ struct Seen {
     head: Vec<u8>,
 }
 
-/// Looks through a folder of records. `erasable` says whether they are ours to erase after a receipt: yes for the
-/// kernel's own store, no for copies.
-pub fn scan(disk: &dyn Disk, folder: &Path, erasable: bool) -> io::Result<Scan> {
+/// Looks through the kernel's own store. Its records are ours to erase after a receipt.
+pub fn scan(disk: &dyn Disk, folder: &Path) -> io::Result<Scan> {
     let mut scan = Scan::default();
+    let seen = look(disk, folder, &mut scan)?;
+    scan.finds = group(&seen, "pstore", true);
+    Ok(scan)
+}
+
+/// Records that lie in several folders, as copies do, put together.
+pub(crate) fn scan_copies(disk: &dyn Disk, folders: &[PathBuf], source: &str, scan: &mut Scan) {
+    let mut seen = Vec::new();
+    for folder in folders {
+        match look(disk, folder, scan) {
+            Ok(more) => seen.extend(more),
+            Err(error) => scan.troubles.push(format!("reading {}: {error}", folder.display())),
+        }
+    }
+    scan.finds.extend(group(&seen, source, false));
+}
+
+fn look(disk: &dyn Disk, folder: &Path, scan: &mut Scan) -> io::Result<Vec<Seen>> {
     let mut seen = Vec::new();
     for name in disk.list(folder)? {
         let Some(parsed) = pstore::parse_name(&name).filter(is_of_a_crash) else { continue };
-        let path = folder.join(&name);
-        let stat = match disk.stat(&path) {
-            Ok(stat) if stat.kind == FileKind::File => stat,
-            Ok(_) => {
-                scan.troubles.push(format!("{} is no regular file and is left alone", path.display()));
-                continue;
-            }
-            // Erased since the folder was read: systemd-pstore may be at work.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                scan.troubles.push(format!("looking at {}: {error}", path.display()));
-                continue;
-            }
-        };
+        let Some(record) = super::record(disk, folder, name, scan) else { continue };
         // One that cannot be read is evidence all the same; gathering says so in its manifest.
-        let head = disk.read(&path, HEAD).map(|contents| contents.bytes).unwrap_or_default();
-        seen.push(Seen { record: Record { name, path, stat }, name: parsed, head });
+        let head = disk.read(&record.path, HEAD).map(|contents| contents.bytes).unwrap_or_default();
+        seen.push(Seen { record, name: parsed, head });
     }
+    Ok(seen)
+}
+
+fn group(seen: &[Seen], source: &str, erasable: bool) -> Vec<Find> {
     let found: Vec<pstore::Found<'_>> = seen
         .iter()
         .map(|seen| pstore::Found {
@@ -54,8 +62,7 @@ pub fn scan(disk: &dyn Disk, folder: &Path, erasable: bool) -> io::Result<Scan> 
             head: &seen.head,
         })
         .collect();
-    scan.finds = pstore::group(&found).iter().map(|group| find(&seen, group, erasable)).collect();
-    Ok(scan)
+    pstore::group(&found).iter().map(|group| find(seen, group, source, erasable)).collect()
 }
 
 /// The console, pmsg and ftrace zones are filled in every boot, whether it ends in a crash or not.
@@ -63,12 +70,12 @@ fn is_of_a_crash(name: &RecordName) -> bool {
     !matches!(name.kind, RecordKind::Console | RecordKind::Pmsg | RecordKind::Ftrace)
 }
 
-fn find(seen: &[Seen], group: &Group, erasable: bool) -> Find {
+fn find(seen: &[Seen], group: &Group, source: &str, erasable: bool) -> Find {
     let name = &seen[group.records[0]].name;
     let basis = if name.backend == Backend::Efi { "pstore-name" } else { "pstore-mtime" };
     Find {
         kind: kind(name.kind),
-        source: Source { kind: "pstore".to_owned(), backend: Some(name.backend.to_string()) },
+        source: Source { kind: source.to_owned(), backend: Some(name.backend.to_string()) },
         records: group.records.iter().map(|&index| seen[index].record.clone()).collect(),
         crash_time: group.time_us.map(|us| CrashTime { us, basis: basis.to_owned() }),
         erasable,

@@ -12,3 +12,4 @@ mod node;
 mod receipts;
 mod records;
 mod service;
+mod sources;
