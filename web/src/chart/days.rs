@@ -1,9 +1,9 @@
 //! Bars by day, stacked by kernel release.
 
 use askama::Template;
-use askama::filters::HtmlSafe;
 
 use super::steps;
+use crate::pages::filters::Markup;
 use crate::pages::{filters, words};
 
 /// Releases with a colour of their own; more would not be told apart, so the rest are one series.
@@ -28,7 +28,7 @@ pub struct Days {
     bars: Vec<Bar>,
     labels: Vec<(f64, &'static str, i64)>,
 }
-impl HtmlSafe for Days {}
+impl Markup for Days {}
 
 #[derive(Clone, Debug)]
 struct Tick {
@@ -128,6 +128,9 @@ fn series(counts: &[(i64, &str, i64)]) -> Vec<String> {
     }
     totals.sort_by_key(|(name, sum)| (-sum, *name));
     let mut names: Vec<String> = totals.iter().take(SERIES).map(|(name, _)| (*name).to_owned()).collect();
+    // The oldest is the grey one: `counts` rise by day, so that the first to appear is the first that crashed.
+    let seen = |name: &String| counts.iter().position(|(_, kernel, _)| kernel == name);
+    names.sort_by_key(seen);
     if totals.len() > SERIES || names.is_empty() {
         names.push("other releases".into());
     }

@@ -1,9 +1,8 @@
 //! A row's last days as bars the height of a word.
 
 use askama::Template;
-use askama::filters::HtmlSafe;
 
-use crate::pages::filters;
+use crate::pages::filters::{self, Markup};
 
 /// The picture of one row.
 #[derive(Clone, Debug, Template)]
@@ -14,7 +13,7 @@ pub struct Spark {
     bars: Vec<(f64, f64, f64)>,
     width: f64,
 }
-impl HtmlSafe for Spark {}
+impl Markup for Spark {}
 
 /// Height of the tallest bar, in pixels.
 const PLOT: f64 = 18.0;

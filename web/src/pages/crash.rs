@@ -302,8 +302,7 @@ pub(crate) fn story_as_text(story: &Story, text: &mut Text) {
     if !story.notes.is_empty() {
         text.section("Damage and doubt");
         for note in &story.notes {
-            let line = note.line.map(|line| format!(" (line {line})")).unwrap_or_default();
-            text.item("- ", &format!("{}: {}{line}", note.code, note.text));
+            text.item("- ", &note.sentence());
         }
     }
     if story.boot.len() > 1 {

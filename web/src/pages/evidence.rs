@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::{Frame, Nav};
 use super::sentence::Sentence;
-use super::story::{Excerpt, MOST};
+use super::story::{Excerpt, MOST, Remark};
 use super::{Asked, View, filters, words};
 use crate::app::{App, AppState};
 use crate::problem::{Error, not_found};
-use crate::reading::{self, Note};
+use crate::reading;
 use crate::store::evidence::Evidence;
 use crate::store::{crash, custody};
 use crate::text::Text;
@@ -35,7 +35,7 @@ pub(crate) struct One {
     receipts: Vec<Receipt>,
     /// Crashes it tells of, in the order of its reports.
     crashes: Vec<(CrashId, String)>,
-    notes: Vec<Note>,
+    notes: Vec<Remark>,
     log: Excerpt,
     /// Index of the first line shown.
     from: usize,
@@ -122,7 +122,7 @@ async fn load(app: &Arc<App>, key: &str, from: usize) -> Result<One, Error> {
         manifest: reading.manifest,
         receipts,
         crashes,
-        notes: reading.notes,
+        notes: reading.notes.iter().map(|note| Remark::of(&reading.parsed, note)).collect(),
         log,
         from,
     })
@@ -215,7 +215,7 @@ impl View for One {
         if !self.notes.is_empty() {
             text.section("Damage and doubt");
             for note in &self.notes {
-                text.item("- ", &format!("{}: {}", note.code, note.text));
+                text.item("- ", &note.sentence());
             }
         }
         text.section("Log");

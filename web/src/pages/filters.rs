@@ -30,6 +30,18 @@ impl<T: Number> Number for &T {
     }
 }
 
+/// What is markup already: its own `Display` escaped everything that came from elsewhere. The escaper of
+/// `askama.toml` knows no such thing, so that a template has to say `|markup`, and can say it of these only.
+pub trait Markup: Display {}
+
+impl<T: Markup> Markup for &T {}
+
+/// Prints markup as it is.
+#[filter_fn]
+pub fn markup(markup: impl Markup, _: &dyn Values) -> Result<Safe<String>> {
+    Ok(Safe(markup.to_string()))
+}
+
 /// `4,707`.
 #[filter_fn]
 pub fn count(n: impl Number, _: &dyn Values) -> Result<String> {
@@ -50,32 +62,32 @@ pub fn bytes(n: impl Number, _: &dyn Values) -> Result<String> {
 
 /// A `<time>` that says how long ago.
 #[filter_fn]
-pub fn ago(at_us: impl Number, _: &dyn Values, now_us: &i64) -> Result<Time> {
-    Ok(Time { at_us: at_us.number(), shown: words::since(at_us.number(), *now_us) })
+pub fn ago(at_us: impl Number, _: &dyn Values, now_us: &i64) -> Result<Safe<Time>> {
+    Ok(Safe(Time { at_us: at_us.number(), shown: words::since(at_us.number(), *now_us) }))
 }
 
 /// A `<time>` with the day.
 #[filter_fn]
-pub fn day(at_us: impl Number, _: &dyn Values) -> Result<Time> {
-    Ok(Time { at_us: at_us.number(), shown: words::day(at_us.number()) })
+pub fn day(at_us: impl Number, _: &dyn Values) -> Result<Safe<Time>> {
+    Ok(Safe(Time { at_us: at_us.number(), shown: words::day(at_us.number()) }))
 }
 
 /// A `<time>` with day and minute.
 #[filter_fn]
-pub fn minute(at_us: impl Number, _: &dyn Values) -> Result<Time> {
-    Ok(Time { at_us: at_us.number(), shown: words::minute(at_us.number()) })
+pub fn minute(at_us: impl Number, _: &dyn Values) -> Result<Safe<Time>> {
+    Ok(Safe(Time { at_us: at_us.number(), shown: words::minute(at_us.number()) }))
 }
 
 /// A `<time>` to the second.
 #[filter_fn]
-pub fn second(at_us: impl Number, _: &dyn Values) -> Result<Time> {
-    Ok(Time { at_us: at_us.number(), shown: words::second(at_us.number()) })
+pub fn second(at_us: impl Number, _: &dyn Values) -> Result<Safe<Time>> {
+    Ok(Safe(Time { at_us: at_us.number(), shown: words::second(at_us.number()) }))
 }
 
 /// A `<time>` with all of it.
 #[filter_fn]
-pub fn whole(at_us: impl Number, _: &dyn Values) -> Result<Time> {
-    Ok(Time { at_us: at_us.number(), shown: words::whole(at_us.number()) })
+pub fn whole(at_us: impl Number, _: &dyn Values) -> Result<Safe<Time>> {
+    Ok(Safe(Time { at_us: at_us.number(), shown: words::whole(at_us.number()) }))
 }
 
 /// A title with its function in `<code>`.

@@ -3,10 +3,11 @@
 
 use std::fmt;
 
-use askama::filters::{Escaper, HtmlSafe};
+use askama::filters::Escaper;
 use serde::{Serialize, Serializer};
 
 use super::escape::Visible;
+use super::filters::Markup;
 
 /// A sentence under construction; each method adds a run of words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,7 +97,7 @@ impl fmt::Display for Sentence {
     }
 }
 /// Every run is escaped above.
-impl HtmlSafe for Sentence {}
+impl Markup for Sentence {}
 
 fn element(f: &mut fmt::Formatter<'_>, name: &str, words: &str) -> fmt::Result {
     write!(f, "<{name}>")?;

@@ -3,17 +3,19 @@
 
 mod log;
 mod registers;
+mod remark;
 mod stack;
 
 pub(crate) use log::{Excerpt, MOST};
 pub(crate) use registers::Register;
+pub(crate) use remark::Remark;
 pub(crate) use stack::{Stack, Step, shown};
 
 use report::{Parsed, Report};
 use serde::Serialize;
 
 use crate::locate::Located;
-use crate::reading::{By, Note};
+use crate::reading::Note;
 
 /// A report, told.
 #[derive(Debug, Serialize)]
@@ -64,6 +66,13 @@ pub(crate) struct Story {
     pub log: Excerpt,
 }
 
+impl Story {
+    /// Whether something of the evidence is lost or spoiled.
+    pub fn damaged(&self) -> bool {
+        self.notes.iter().any(|note| note.damage)
+    }
+}
+
 /// Words of the kernel, and where they stand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Said {
@@ -82,21 +91,6 @@ pub(crate) struct Code {
     pub at: String,
     /// Behind it.
     pub after: String,
-}
-
-/// A note on damage or doubt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Remark {
-    /// `agent` or `reader`.
-    pub by: &'static str,
-    /// What kind.
-    pub code: String,
-    /// In words.
-    pub text: String,
-    /// Number of the log line.
-    pub line: Option<u32>,
-    /// The artifact.
-    pub piece: Option<String>,
 }
 
 /// Something that the boot said.
@@ -150,12 +144,12 @@ impl Story {
             no_code: no_code.filter(|_| report.code.is_none()),
             registers,
             fault_address,
-            notes: notes.iter().map(|note| remark(parsed, note)).collect(),
+            notes: notes.iter().map(|note| Remark::of(parsed, note)).collect(),
             boot: boot(parsed, number),
             taint: report
                 .taint
                 .iter()
-                .flat_map(|taint| taint.meanings())
+                .flat_map(report::Taint::meanings)
                 .map(|(letter, _, says)| (letter, says))
                 .collect(),
             taint_known: report.taint.is_some(),
@@ -179,9 +173,10 @@ fn find(parsed: &Parsed, from: usize, to: usize, words: &str) -> Option<Said> {
     })
 }
 
-/// The number that a line's anchor has.
+/// The number that a line's anchor has: its place in the joined log, from 1. The numbers that lines had in their own
+/// records begin anew with each, and an anchor must be one.
 fn number(parsed: &Parsed, index: usize) -> u32 {
-    parsed.log.lines().get(index).map_or(0, |line| line.number)
+    u32::try_from(index.min(parsed.log.lines().len()) + 1).unwrap_or(u32::MAX)
 }
 
 /// `BUG: kernel NULL pointer dereference, address: 0000000000000000` and its kin on other architectures.
@@ -206,19 +201,6 @@ fn code(code: &report::Code) -> Code {
     let (before, rest) = groups.split_at(mark.unwrap_or(groups.len()));
     let (at, after) = rest.split_at(rest.len().min(1));
     Code { before: before.join(" "), at: at.join(" "), after: after.join(" ") }
-}
-
-fn remark(parsed: &Parsed, note: &Note) -> Remark {
-    Remark {
-        by: match note.by {
-            By::Agent => "agent",
-            By::Reader => "reader",
-        },
-        code: note.code.clone(),
-        text: note.text.clone(),
-        line: note.line.map(|index| number(parsed, index)),
-        piece: note.piece.clone(),
-    }
 }
 
 /// The reports of the boot in the order of the log.

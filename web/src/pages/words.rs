@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use askama::filters::HtmlSafe;
 use jiff::Timestamp;
 
 use super::escape::visible;
@@ -66,16 +65,14 @@ impl fmt::Display for Time {
         write!(f, r#"<time datetime="{datetime}" title="{}">{}</time>"#, whole(self.at_us), self.shown)
     }
 }
-/// Digits, colons and English abbreviations only.
-impl HtmlSafe for Time {}
 
 /// A span of time in one unit: `4 s`, `16 min`, `7 h`, `13 d`. A moment to come is `0 s`.
 pub fn span(us: i64) -> String {
     match us {
         ..MINUTE => format!("{} s", us.max(0) / SECOND),
-        ..HOUR => format!("{} min", us / MINUTE),
-        ..DAY => format!("{} h", us / HOUR),
-        _ => format!("{} d", count(us / DAY)),
+        MINUTE..HOUR => format!("{} min", us / MINUTE),
+        HOUR..DAY => format!("{} h", us / HOUR),
+        DAY.. => format!("{} d", count(us / DAY)),
     }
 }
 
@@ -188,8 +185,6 @@ impl fmt::Display for Title<'_> {
         f.write_str("</bdi>")
     }
 }
-/// Both halves are escaped above.
-impl HtmlSafe for Title<'_> {}
 
 #[cfg(test)]
 mod tests {

@@ -23,7 +23,7 @@ pub(crate) struct Excerpt {
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Line {
-    /// From 1, over everything that was read.
+    /// Its place in the joined log, from 1; its anchor.
     pub number: u32,
     /// As it stood; bytes that are not UTF-8 are replaced.
     pub text: String,
