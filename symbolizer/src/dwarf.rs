@@ -1,10 +1,13 @@
 //! The debug sections of an object as gimli reads them: decompressed, relocated, and divided into units.
 
+use std::ops::Range;
+
 use gimli::{Dwarf, DwarfSections, LittleEndian, SectionId, Unit, UnitHeader};
 use rayon::prelude::*;
 
 use crate::elf::{Contents, Elf};
 use crate::error::Error;
+use crate::image::Bytes;
 use crate::relocate::Relocator;
 use crate::unit::Slice;
 
@@ -27,7 +30,11 @@ const WANTED: [SectionId; 10] = [
 
 /// Debug sections: parts of the file where they lie in it as they are needed, else copies.
 #[derive(Debug)]
-pub(crate) struct Sections(DwarfSections<Contents>);
+pub(crate) struct Sections {
+    all: DwarfSections<Contents>,
+    /// Where `.debug_info` lies in the file, unless it is a copy.
+    info: Option<Range<usize>>,
+}
 
 impl Sections {
     /// Decompresses in parallel; relocates private copies where the object is relocatable.
@@ -49,16 +56,38 @@ impl Sections {
         };
         let mut loaded: Vec<(SectionId, Contents)> =
             WANTED.par_iter().map(load).collect::<Result<_, Error>>()?;
+        let info = loaded.iter().find_map(|(id, contents)| match contents {
+            Contents::InFile(range) if *id == SectionId::DebugInfo => Some(range.clone()),
+            _ => None,
+        });
         let take = |id: SectionId| -> Result<Contents, Error> {
             let at = loaded.iter().position(|(loaded, _)| *loaded == id);
             Ok(at.map_or(Contents::InFile(0..0), |at| loaded.swap_remove(at).1))
         };
-        Ok(Sections(DwarfSections::load(take)?))
+        Ok(Sections { all: DwarfSections::load(take)?, info })
     }
 
     /// The sections as gimli wants them; `file` is what they were loaded from.
     pub fn dwarf<'a>(&'a self, file: &'a [u8]) -> Dwarf<Slice<'a>> {
-        self.0.borrow(|section| gimli::EndianSlice::new(section.of(file), LittleEndian))
+        self.all.borrow(|section| gimli::EndianSlice::new(section.of(file), LittleEndian))
+    }
+}
+
+impl Sections {
+    /// Where the units of `.debug_info` begin, without touching more of it than their lengths (`unit_length`: 32 bits,
+    /// or an escape and 64 bits). `None` where the section is a copy, or the lengths make no sense.
+    pub fn unit_offsets(&self, file: &Bytes) -> Option<Vec<u64>> {
+        let info = self.info.clone()?;
+        let (mut at, mut offsets) = (info.start, Vec::new());
+        while at < info.end {
+            let head = file.peek::<12>(at)?;
+            let short = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+            let long = u64::from_le_bytes(*head[4..].first_chunk()?);
+            let length = if short == u32::MAX { long.checked_add(12)? } else { u64::from(short) + 4 };
+            offsets.push((at - info.start) as u64);
+            at = at.checked_add(usize::try_from(length).ok()?).filter(|_| offsets.len() < MAX_UNITS)?;
+        }
+        Some(offsets)
     }
 }
 

@@ -1,8 +1,10 @@
 //! One vmlinux or module with its symbols and debug information, opened and checked: the door to the disk.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::Read;
 use std::ops::Deref;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -16,7 +18,7 @@ use crate::error::Error;
 use crate::index::{Index, Meta, build};
 use crate::lazy::Lazy;
 use crate::resolve::Location;
-use crate::symtab;
+use crate::symtab::{self, Symbol, Symbols};
 
 /// Every file that we read fits easily; an allyesconfig vmlinux has 5 GB.
 const MAX_FILE: u64 = 16 << 30;
@@ -36,7 +38,7 @@ pub enum Kind {
 /// The contents of a file: mapped, or decompressed into memory.
 #[derive(Debug)]
 pub(crate) enum Bytes {
-    Map(Mmap),
+    Map(Mmap, File),
     Owned(Vec<u8>),
 }
 
@@ -53,7 +55,21 @@ impl Bytes {
         // SAFETY: the mapping is private and read-only, and every read of it is bounds-checked. Whoever may truncate
         // the file while we read it can stop us (SIGBUS), not mislead us; stores keep such files immutable.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map"))?;
-        Ok(Bytes::Map(map))
+        Ok(Bytes::Map(map, file))
+    }
+}
+
+impl Bytes {
+    /// Copies a few bytes out. In a mapping each first touch maps 64 KB and costs microseconds; who hops through a
+    /// large file without reading it is better off with system calls.
+    pub fn peek<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        match self {
+            Bytes::Map(_, file) => {
+                let mut bytes = [0; N];
+                file.read_exact_at(&mut bytes, at as u64).ok().map(|()| bytes)
+            }
+            Bytes::Owned(bytes) => bytes.get(at..)?.first_chunk().copied(),
+        }
     }
 }
 
@@ -62,7 +78,7 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Bytes::Map(map) => map,
+            Bytes::Map(map, _) => map,
             Bytes::Owned(bytes) => bytes,
         }
     }
@@ -159,32 +175,55 @@ impl Image {
         Ok(object.whole.get_or_init(|| built))
     }
 
-    /// The calls that run at a link address, innermost first. Empty where nothing is known.
+    /// The calls that run at a link address, innermost first. Empty where no debug information covers it.
     ///
     /// Reads no more than the units needed, unless the index is there already.
     pub fn lookup(&self, address: u64) -> Result<Vec<Location>, Error> {
         let chain =
             |index: &Index| index.lookup(address).map(|chain| chain.map(Location::of).collect::<Vec<_>>());
-        let mut locations = match &self.source {
+        let found = match &self.source {
             Source::Index(index) => chain(index),
             Source::Object(object) => match object.whole.get() {
                 Some(index) => chain(index),
                 None if object.elf.relocatable => chain(self.index()?),
                 None => {
-                    let found = object.lazy.unit_at(object, self, address).map_err(|e| e.at(&self.path))?;
-                    found.as_deref().and_then(chain)
+                    let unit = object.lazy.unit_at(object, self.base(&object.elf), address);
+                    unit.map_err(|e| e.at(&self.path))?.as_deref().and_then(chain)
                 }
             },
-        }
-        .unwrap_or_default();
+        };
+        let mut locations = found.unwrap_or_default();
         // Assembly has lines but often no functions; labels are better than nothing.
         if let Some(outermost) = locations.last_mut()
             && outermost.function.is_empty()
-            && let Some(symbol) = self.symbols()?.symbol_at(address)
+            && let Some(label) = self.symbol_name(address)?
         {
-            outermost.function = symbol.name.to_string();
+            outermost.function = label.into_owned();
         }
         Ok(locations)
+    }
+
+    /// Reads, in parallel, what [`Image::lookup`] will need for these addresses.
+    pub fn prepare(&self, addresses: &[u64]) -> Result<(), Error> {
+        match &self.source {
+            Source::Object(object) if object.whole.get().is_none() && !object.elf.relocatable => {
+                let few = object.lazy.prepare(object, self.base(&object.elf), addresses);
+                if few.map_err(|e| e.at(&self.path))? { Ok(()) } else { self.index().map(|_| ()) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The name of the symbol that this link address belongs to.
+    pub fn symbol_name(&self, address: u64) -> Result<Option<Cow<'_, str>>, Error> {
+        let named = |index: &'_ Index| index.symbol_at(address).map(|symbol| symbol.name.to_string().into());
+        match &self.source {
+            Source::Index(index) => Ok(named(index)),
+            Source::Object(object) => match object.whole.get() {
+                Some(index) => Ok(named(index)),
+                None => object.lazy.symbol_name(object, address).map_err(|e| e.at(&self.path)),
+            },
+        }
     }
 
     /// The executable sections: name, address, size. Those of a module lie where we put them.
@@ -202,7 +241,9 @@ impl Image {
             Source::Object(object) => match object.whole.get() {
                 Some(index) => Ok(index),
                 None if object.elf.relocatable => self.index(),
-                None => object.lazy.symbols(object, self).map_err(|e| e.at(&self.path)),
+                None => {
+                    object.lazy.index_of_symbols(object, self.base(&object.elf)).map_err(|e| e.at(&self.path))
+                }
             },
         }
     }
@@ -232,6 +273,13 @@ impl Image {
         at.last().and_then(|at| source_root(&at.file)).unwrap_or_default()
     }
 
+    /// Addresses are counted from the lowest executable one. Nothing at 0 is text: old kernels have their per-CPU
+    /// data there.
+    fn base(&self, elf: &Elf) -> u64 {
+        let executable = elf.sections.iter().filter(|s| s.executable());
+        executable.map(|s| s.address).filter(|&address| address != 0).min().unwrap_or(0)
+    }
+
     /// What an index of this object says about it; `source_root` and `lines` are found while building.
     pub(crate) fn meta(&self, elf: &Elf) -> Meta {
         let executable: Vec<_> = elf.sections.iter().filter(|s| s.executable()).collect();
@@ -241,7 +289,7 @@ impl Image {
             machine: elf.machine,
             build_id: self.build_id.clone(),
             release: self.release().map(str::to_string),
-            base: executable.iter().map(|s| s.address).filter(|&address| address != 0).min().unwrap_or(0),
+            base: self.base(elf),
             sections: executable.iter().map(|s| (s.name.clone(), s.address, s.size)).collect(),
             source_root: String::new(),
             lines: false,
@@ -256,12 +304,19 @@ impl Object {
             || Sections::load(&self.elf, &self.bytes),
         );
         let (symbols, sections) = (symbols?, sections?);
+        let symbols = self.named(&symbols)?;
         let dwarf = sections.dwarf(&self.bytes);
         let units = dwarf::units(&dwarf)?;
         if symbols.is_empty() && units.is_empty() {
             return Err(Error::NoSymbols);
         }
         build::build(meta, &symbols, &dwarf, &units)
+    }
+
+    /// The symbols with their names.
+    pub fn named<'o>(&'o self, symbols: &'o Symbols) -> Result<Vec<(Cow<'o, str>, &'o Symbol)>, Error> {
+        let strings = self.elf.symbols(&self.bytes)?.map_or(&[][..], |(_, strings)| strings);
+        Ok(symbols.0.iter().map(|symbol| (symbol.name(strings), symbol)).collect())
     }
 
     fn release(&self) -> Option<String> {
@@ -332,8 +387,5 @@ fn release_of_path(path: &Path) -> Option<String> {
     }
     let mut parts = path.iter().map(|part| part.to_string_lossy());
     parts.find(|part| part == "modules")?;
-    parts
-        .next()
-        .filter(|part| part.starts_with(|c: char| c.is_ascii_digit()))
-        .map(std::borrow::Cow::into_owned)
+    parts.next().filter(|part| part.starts_with(|c: char| c.is_ascii_digit())).map(Cow::into_owned)
 }

@@ -43,6 +43,23 @@ pub struct Meta {
     pub lines: bool,
 }
 
+impl Meta {
+    /// Of an index in memory that holds a part of an object.
+    pub(crate) fn partial(base: u64) -> Meta {
+        Meta {
+            tool: String::new(),
+            kind: Kind::Kernel,
+            machine: 0,
+            build_id: None,
+            release: None,
+            base,
+            sections: Vec::new(),
+            source_root: String::new(),
+            lines: false,
+        }
+    }
+}
+
 /// An opened index. Lookups take no lock and allocate nothing.
 #[derive(Debug)]
 pub struct Index {

@@ -3,6 +3,8 @@
 //! The size in `name+0x12/0x34` is not `st_size`: it is the distance to the next symbol that kallsyms knows
 //! (kernel/kallsyms.c, `get_symbol_pos`), padding included. So the filter of kallsyms matters as much as the names.
 
+use std::borrow::Cow;
+
 use goblin::elf::sym::{STB_LOCAL, STB_WEAK, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_OBJECT};
 
 use crate::elf::{Elf, string_at};
@@ -13,22 +15,44 @@ const MAX_SYMBOLS: usize = 1 << 24;
 
 /// A place in the text that has a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Symbol<'a> {
+pub(crate) struct Symbol {
     pub address: u64,
     /// As the kernel prints it: up to the next symbol of the section, or to its end.
     pub ksize: u64,
     /// `st_size`: what the compiler said; 0 for labels of assembly.
     pub elf_size: u64,
-    pub name: &'a [u8],
+    /// Its name begins here in the string table, see [`Symbols::name`].
+    name: u32,
     /// The last symbol of its section: the kernel may print more, up to the end of the page.
     pub last: bool,
     /// Order among names of one address: functions before labels, global before weak before local.
     rank: u8,
 }
 
+impl Symbol {
+    /// The name, given the string table of the object.
+    pub fn name<'s>(&self, strings: &'s [u8]) -> Cow<'s, str> {
+        String::from_utf8_lossy(string_at(strings, self.name as usize))
+    }
+}
+
 /// The symbols of the executable sections in order of their addresses; the preferred name of an address first.
-pub(crate) fn text_symbols<'a>(elf: &Elf, bytes: &'a [u8]) -> Result<Vec<Symbol<'a>>, Error> {
-    let Some((table, strings)) = elf.symbols(bytes)? else { return Ok(Vec::new()) };
+#[derive(Debug, Default)]
+pub(crate) struct Symbols(pub Vec<Symbol>);
+
+impl Symbols {
+    /// The symbol that an address belongs to: the nearest one at or below it.
+    pub fn at(&self, address: u64) -> Option<&Symbol> {
+        let after = self.0.partition_point(|symbol| symbol.address <= address);
+        let nearest = self.0.get(after.checked_sub(1)?)?.address;
+        let first = self.0.partition_point(|symbol| symbol.address < nearest);
+        self.0.get(first).filter(|symbol| address - symbol.address < symbol.ksize)
+    }
+}
+
+/// Reads them.
+pub(crate) fn text_symbols(elf: &Elf, bytes: &[u8]) -> Result<Symbols, Error> {
+    let Some((table, strings)) = elf.symbols(bytes)? else { return Ok(Symbols::default()) };
     if table.len() > MAX_SYMBOLS {
         return Err(Error::TooLarge { what: "symbols".into(), limit: MAX_SYMBOLS as u64 });
     }
@@ -53,19 +77,22 @@ pub(crate) fn text_symbols<'a>(elf: &Elf, bytes: &'a [u8]) -> Result<Vec<Symbol<
             address: base.wrapping_add(symbol.st_value),
             ksize: 0,
             elf_size: symbol.st_size,
-            name,
+            name: symbol.st_name as u32,
             last: false,
             rank: bind + if kind == STT_FUNC { 0 } else { 4 },
         });
     }
-    symbols.sort_unstable_by(|a, b| (a.address, a.rank, a.name).cmp(&(b.address, b.rank, b.name)));
-    symbols.dedup_by(|b, a| a.address == b.address && a.name == b.name);
+    let text = |symbol: &Symbol| string_at(strings, symbol.name as usize);
+    symbols.sort_unstable_by(|a, b| {
+        (a.address, a.rank).cmp(&(b.address, b.rank)).then_with(|| text(a).cmp(text(b)))
+    });
+    symbols.dedup_by(|b, a| a.address == b.address && text(a) == text(b));
     measure(elf, &mut symbols);
-    Ok(symbols)
+    Ok(Symbols(symbols))
 }
 
 /// Fills `ksize`, walking backwards with the nearest higher address.
-fn measure(elf: &Elf, symbols: &mut [Symbol<'_>]) {
+fn measure(elf: &Elf, symbols: &mut [Symbol]) {
     let mut sections: Vec<_> =
         elf.sections.iter().filter(|s| s.executable()).map(super::elf::Section::range).collect();
     sections.sort_unstable_by_key(|range| range.start);
@@ -98,8 +125,10 @@ fn kallsyms_keeps(name: &[u8]) -> bool {
     !name.is_empty()
         && !PREFIXES.iter().any(|p| name.starts_with(p))
         && !SUFFIXES.iter().any(|s| name.ends_with(s))
-        && memchr::memmem::find(name, b".long_branch.").is_none()
-        && memchr::memmem::find(name, b".plt_branch.").is_none()
+        && (memchr::memchr(b'.', name).is_none()
+            || [&b".long_branch."[..], b".plt_branch."]
+                .iter()
+                .all(|&part| memchr::memmem::find(name, part).is_none()))
 }
 
 /// Symbols that stand in front of a function: they delimit sizes, but no code runs in them.

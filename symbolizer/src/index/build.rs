@@ -1,5 +1,6 @@
 //! Makes an index from an object: units read in parallel, joined in their order.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use gimli::{Dwarf, UnitHeader};
@@ -19,7 +20,7 @@ use crate::unit::{self, Slice, UnitTable};
 /// Reads these units and joins them with the symbols.
 pub(crate) fn build<'a>(
     mut meta: Meta,
-    symbols: &[Symbol<'_>],
+    symbols: &[(Cow<'_, str>, &Symbol)],
     dwarf: &Dwarf<Slice<'a>>,
     units: &[UnitHeader<Slice<'a>>],
 ) -> Result<Index, Error> {
@@ -176,21 +177,20 @@ fn cut(packed: &mut Packer, span: &Span, start: u32, end: u32) -> Span {
 }
 
 fn symbol_tables(
-    symbols: &[Symbol<'_>],
+    symbols: &[(Cow<'_, str>, &Symbol)],
     base: u64,
     strings: &mut Strings,
 ) -> Result<(Vec<u8>, Vec<u8>), Error> {
     let mut table = Vec::with_capacity(symbols.len() * format::SYMBOL);
-    let mut order: Vec<(String, u32)> = Vec::with_capacity(symbols.len());
-    for symbol in symbols {
+    let mut order: Vec<(&str, u32)> = Vec::with_capacity(symbols.len());
+    for (name, symbol) in symbols {
         let Some(address) = symbol.address.checked_sub(base).and_then(|at| u32::try_from(at).ok()) else {
             continue;
         };
-        let name = String::from_utf8_lossy(symbol.name);
         let size = |size: u64| u32::try_from(size).unwrap_or(u32::MAX);
         let flags = if symbol.last { LAST } else { 0 };
-        order.push((stem(&name).to_string(), (table.len() / format::SYMBOL) as u32));
-        put(&mut table, [address, size(symbol.ksize), size(symbol.elf_size), strings.number(&name)?, flags]);
+        order.push((stem(name), (table.len() / format::SYMBOL) as u32));
+        put(&mut table, [address, size(symbol.ksize), size(symbol.elf_size), strings.number(name)?, flags]);
     }
     order.par_sort_unstable();
     let by_name = order.iter().flat_map(|(_, number)| number.to_le_bytes()).collect();

@@ -13,7 +13,7 @@
 //! ```
 
 /// Ranges in a block: the search decodes half of them, some 100 ns, and the directory stays small.
-const BLOCK: u32 = 64;
+const BLOCK: u32 = 32;
 /// In the tag: the change of the line follows by itself.
 const FAR: i64 = 31;
 /// In the tag, the middle of the short changes of the line.
