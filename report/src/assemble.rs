@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
                 }
             }
             all_cpus |= mark.is_some_and(|mark| mark.all_cpus);
-            if !same && !(all_cpus && line.caller.is_cpu()) {
+            if !(same || all_cpus && line.caller.is_cpu()) {
                 continue;
             }
             let message = self.log.message(at);

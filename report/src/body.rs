@@ -45,10 +45,8 @@ impl Body {
             if line.after_hole && index > first {
                 break;
             }
-            // The rest of this report is only wanted by the same caller.
-            let same = line.caller == caller
-                && !(line.message_start() > line.span().start && shape::is_questionable(log.message(index)));
-            if !same && !(all_cpus && line.caller.is_cpu()) {
+            let same = line.caller == caller && !line.doubted;
+            if !(same || all_cpus && line.caller.is_cpu()) {
                 continue;
             }
             counted += 1;

@@ -136,15 +136,13 @@ fn is_oops(draft: &Draft) -> bool {
 /// Without a panic line: kdump after an oops does not print one, and a pstore record of an oops alone was survived.
 fn without_panic(drafts: &mut [Draft], dumped: Option<Reason>) {
     let Some(last) = drafts.iter_mut().rev().find(|draft| is_oops(draft)) else { return };
-    match (dumped, last.aftermath) {
-        (Some(Reason::Panic), _) => {
-            fatal(last, "the record was written by a panic; its line is lost".to_owned())
-        }
-        (Some(_), _) => {
-            last.verdict = Some("the record was written by the oops: the machine went on".to_owned())
-        }
-        (None, Aftermath::Silence) => fatal(last, "the log ends inside the oops".to_owned()),
-        (None, Aftermath::Ended) => fatal(last, "nothing was printed after the oops".to_owned()),
-        (None, Aftermath::Life) => last.verdict = Some("the machine went on printing".to_owned()),
-    }
+    let (dead, verdict) = match (dumped, last.aftermath) {
+        (Some(Reason::Panic), _) => (true, "the record was written by a panic; its line is lost"),
+        (Some(_), _) => (false, "the record was written by the oops: the machine went on"),
+        (None, Aftermath::Silence) => (true, "the log ends inside the oops"),
+        (None, Aftermath::Ended) => (true, "nothing was printed after the oops"),
+        (None, Aftermath::Life) => (false, "the machine went on printing"),
+    };
+    last.report.fatal = dead;
+    last.verdict = Some(verdict.to_owned());
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::line::{Caller, Prefix};
+use crate::line::{Before, Prefix};
 use crate::log::{KernelTime, Log};
 use crate::note::Note;
 use crate::profile::Profile;
@@ -28,7 +28,7 @@ struct Raw<'a> {
 
 /// What must agree for two lines to be the same: they may come with and without a level.
 fn key<'a>(line: &Raw<'a>) -> (Option<KernelTime>, &'a [u8]) {
-    let prefix = Prefix::read(line.text, Profile::Scoring, &mut Caller::None);
+    let prefix = Prefix::read(line.text, Profile::Scoring, Before::default());
     (prefix.time, line.text[prefix.length..].trim_ascii_end())
 }
 
@@ -180,7 +180,7 @@ fn merge<'a>(merged: &mut Vec<Raw<'a>>, newer: Vec<Raw<'a>>) {
         *merged = newer;
         return;
     }
-    let (Some(newer_head), Some(newer_tail)) = (head(&newer), tail(&newer)) else {
+    let (Some((skipped, newer_head)), Some(newer_tail)) = (head(&newer), tail(&newer)) else {
         merged.extend(newer);
         return;
     };
@@ -189,24 +189,30 @@ fn merge<'a>(merged: &mut Vec<Raw<'a>>, newer: Vec<Raw<'a>>) {
         return;
     }
     let covers = |head, tail| find(&newer, head, 0).is_some_and(|from| find(&newer, tail, from).is_some());
-    if let (Some(old_head), Some(old_tail)) = (head(merged), tail(merged))
+    if let (Some((_, old_head)), Some(old_tail)) = (head(merged), tail(merged))
         && covers(&old_head, &old_tail)
     {
         *merged = newer;
         return;
     }
-    if let Some(from) = newer_from {
-        merged.truncate(from);
+    match newer_from {
+        Some(from) => {
+            merged.truncate(from);
+            merged.extend(&newer[skipped..]);
+        }
+        None => merged.extend(newer),
     }
-    merged.extend(newer);
 }
 
 type Key<'a> = (Option<KernelTime>, &'a [u8]);
 
-/// The first lines that carry a time. The very first line may be cut in the middle and is passed over.
-fn head<'a>(lines: &[Raw<'a>]) -> Option<[Key<'a>; OVERLAP_LINES]> {
+/// The first lines that carry a time, and how many stand before them. The very first line may be cut in the middle and
+/// is passed over.
+fn head<'a>(lines: &[Raw<'a>]) -> Option<(usize, [Key<'a>; OVERLAP_LINES])> {
     let skip = usize::from(lines.len() > OVERLAP_LINES);
-    (skip..lines.len().saturating_sub(OVERLAP_LINES - 1)).take(64).find_map(|at| window(lines, at))
+    (skip..lines.len().saturating_sub(OVERLAP_LINES - 1))
+        .take(64)
+        .find_map(|at| Some((at, window(lines, at)?)))
 }
 
 fn tail<'a>(lines: &[Raw<'a>]) -> Option<[Key<'a>; OVERLAP_LINES]> {

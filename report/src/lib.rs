@@ -36,6 +36,7 @@ mod report;
 mod rules;
 mod scan;
 mod shape;
+mod source;
 mod subsystem;
 mod summary;
 mod syscall;

@@ -5,6 +5,7 @@
 
 use crate::log::{KernelTime, LINE_MAX};
 use crate::profile::Profile;
+use crate::source;
 
 /// Who printed a line. Two callers are the same when they were written the same, padding included; the number of
 /// blanks is therefore part of it (`[ T12]` and `[  T12]` differ).
@@ -12,6 +13,8 @@ use crate::profile::Profile;
 pub(crate) enum Caller {
     /// No time stamp, so not known to be a kernel line at all.
     None,
+    /// A user program, in a journal or syslog: none of our business.
+    Program,
     /// A time stamp alone.
     Console,
     /// CONFIG_PRINTK_CALLER: a task.
@@ -24,7 +27,7 @@ impl Caller {
     /// `T1234`, `C1`, or nothing.
     pub(crate) fn id(self) -> Option<String> {
         match self {
-            Caller::None | Caller::Console => None,
+            Caller::None | Caller::Program | Caller::Console => None,
             Caller::Task { id, .. } => Some(format!("T{id}")),
             Caller::Cpu { id, .. } => Some(format!("C{id}")),
         }
@@ -41,6 +44,33 @@ impl Caller {
     }
 }
 
+/// The line before, as far as it matters for one that has no prefix of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    pub(crate) caller: Caller,
+    /// Bytes before its message.
+    pub(crate) length: usize,
+}
+
+impl Default for Before {
+    fn default() -> Before {
+        Before { caller: Caller::None, length: 0 }
+    }
+}
+
+impl Before {
+    /// The shortest prefix of a console line: `[    0.000000] `.
+    const INDENT_MIN: usize = 15;
+
+    /// Later lines of one record are indented by the width of the first one's prefix.
+    fn continued(self, line: &[u8]) -> Option<Prefix> {
+        let indented = self.length >= Before::INDENT_MIN
+            && line.len() > self.length
+            && line[..self.length].iter().all(|byte| *byte == b' ');
+        indented.then_some(Prefix { level: None, time: None, caller: self.caller, length: self.length })
+    }
+}
+
 /// What stands before the message of a line.
 pub(crate) struct Prefix {
     pub(crate) level: Option<u8>,
@@ -53,10 +83,19 @@ pub(crate) struct Prefix {
 impl Prefix {
     const NONE: Prefix = Prefix { level: None, time: None, caller: Caller::None, length: 0 };
 
-    /// Reads the prefix of `line`. `previous` is the caller of the line before.
-    pub(crate) fn read(line: &[u8], _profile: Profile, _previous: &mut Caller) -> Prefix {
+    /// Reads the prefix of `line`.
+    pub(crate) fn read(line: &[u8], profile: Profile, before: Before) -> Prefix {
         let line = &line[..line.len().min(LINE_MAX)];
-        Prefix::console(line).unwrap_or(Prefix::NONE)
+        let console = Prefix::console(line);
+        if profile == Profile::Scoring {
+            return console.unwrap_or(Prefix::NONE);
+        }
+        console
+            .map(|prefix| source::behind_stamp(line, prefix))
+            .or_else(|| source::dmesg_iso(line))
+            .or_else(|| source::read(line))
+            .or_else(|| before.continued(line))
+            .unwrap_or(Prefix::NONE)
     }
 
     /// The console's own form.
@@ -92,14 +131,16 @@ fn login(line: &[u8]) -> Option<usize> {
 }
 
 /// `<6>[   12.345678][ T1234] `
-struct Stamp {
-    level: Option<u8>,
-    time: KernelTime,
-    caller: Caller,
+pub(crate) struct Stamp {
+    pub(crate) level: Option<u8>,
+    pub(crate) time: KernelTime,
+    pub(crate) caller: Caller,
+    /// Bytes up to the message.
+    pub(crate) length: usize,
 }
 
 impl Stamp {
-    fn read(line: &[u8], start: usize) -> Option<Stamp> {
+    pub(crate) fn read(line: &[u8], start: usize) -> Option<Stamp> {
         let mut rest = line.get(start..)?;
         let mut level = None;
         if let Some(inner) = rest.strip_prefix(b"<") {
@@ -115,27 +156,31 @@ impl Stamp {
         let micros = micros(&rest[..fraction]);
         rest = rest[fraction..].strip_prefix(b"]").filter(|_| fraction > 0)?;
         let time = KernelTime(seconds.saturating_mul(1_000_000).saturating_add(micros));
-        if rest.starts_with(b" ") {
-            return Some(Stamp { level, time, caller: Caller::Console });
+        if let Some(message) = rest.strip_prefix(b" ") {
+            return Some(Stamp {
+                level,
+                time,
+                caller: Caller::Console,
+                length: line.len() - start - message.len(),
+            });
         }
         let inner = rest.strip_prefix(b"[")?;
         let blank = inner.len() - skip_blanks(inner).len();
         let (kind, id) = inner[blank..].split_first()?;
         let length = digits(id);
-        if length == 0 || !id[length..].starts_with(b"] ") {
-            return None;
-        }
+        let message = id[length..].strip_prefix(b"] ").filter(|_| length > 0)?;
+        let stamp = line.len() - start - message.len();
         let (id, width) = (number(&id[..length]) as u32, (blank + length).min(255) as u8);
         let caller = match kind {
             b'T' => Caller::Task { id, width },
             b'C' => Caller::Cpu { id, width },
             _ => return None,
         };
-        Some(Stamp { level, time, caller })
+        Some(Stamp { level, time, caller, length: stamp })
     }
 }
 
-fn digits(text: &[u8]) -> usize {
+pub(crate) fn digits(text: &[u8]) -> usize {
     text.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
@@ -143,7 +188,7 @@ fn skip_blanks(text: &[u8]) -> &[u8] {
     &text[text.iter().take_while(|byte| **byte == b' ').count()..]
 }
 
-fn number(digits: &[u8]) -> u64 {
+pub(crate) fn number(digits: &[u8]) -> u64 {
     digits.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
 }
 
@@ -161,7 +206,7 @@ mod tests {
 
     #[track_caller]
     fn check(line: &str, expected: Option<(Option<u8>, u64, Caller, &str)>) {
-        let prefix = Prefix::read(line.as_bytes(), Profile::Scoring, &mut Caller::None);
+        let prefix = Prefix::read(line.as_bytes(), Profile::Scoring, Before::default());
         let found = prefix.time.map(|time| (prefix.level, time.0, prefix.caller, &line[prefix.length..]));
         assert_eq!(found, expected, "{line}");
     }

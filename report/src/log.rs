@@ -7,9 +7,10 @@ use std::ops::Range;
 use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
-use crate::line::{Caller, Prefix};
+use crate::line::{Before, Caller, Prefix};
 use crate::note::Note;
 use crate::profile::Profile;
+use crate::shape;
 
 /// Time since boot as the kernel printed it, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -43,6 +44,8 @@ pub struct Line {
     /// Which piece it came from: an index into [`Log::pieces`].
     pub piece: u16,
     pub(crate) caller: Caller,
+    /// A frame the unwinder was not sure of.
+    pub(crate) doubted: bool,
     /// A part of the dump is missing before this line; no report runs across.
     pub(crate) after_hole: bool,
     start: u32,
@@ -70,13 +73,16 @@ impl Log {
         }
         let end = self.text.len();
         self.text.push(b'\n');
-        let prefix = Prefix::read(&self.text[start..end], profile, &mut self.last_caller());
+        let prefix = Prefix::read(&self.text[start..end], profile, self.before());
         self.lines.push(Line {
             number,
             level: prefix.level,
             time: prefix.time,
             piece,
             caller: prefix.caller,
+            // syzkaller doubts only lines that have a prefix.
+            doubted: (prefix.length > 0 || profile == Profile::Production)
+                && shape::is_questionable(&self.text[start + prefix.length..end]),
             after_hole: false,
             start: start as u32,
             message: (start + prefix.length) as u32,
@@ -91,9 +97,11 @@ impl Log {
         }
     }
 
-    /// Continuation lines of some forms belong to the caller of the line before.
-    fn last_caller(&self) -> Caller {
-        self.lines.last().map_or(Caller::None, |line| line.caller)
+    fn before(&self) -> Before {
+        self.lines.last().map_or_else(Before::default, |line| Before {
+            caller: line.caller,
+            length: (line.message - line.start) as usize,
+        })
     }
 
     /// All lines, in the order of the log (across pieces: oldest event first).

@@ -201,12 +201,7 @@ impl Rules {
         let mut draft: Option<Draft> = None;
         for (word, rest) in rows(text).map(split_word) {
             if matches!(word, "=" | "for") {
-                if let (Some(draft), Some(token)) = (draft.take(), token)
-                    && draft.only.is_none_or(|only| only == profile)
-                {
-                    let token: &mut Token = &mut self.tokens[token];
-                    token.formats.push(draft.finish());
-                }
+                self.add(draft.take(), token, profile);
             }
             match (word, draft.as_mut()) {
                 ("for", _) => token = self.tokens.iter().position(|token| token.id == rest),
@@ -215,7 +210,13 @@ impl Rules {
                 (_, None) => unreachable!("formats.txt: {word} stands outside a format"),
             }
         }
-        if let (Some(draft), Some(token)) = (draft, token) {
+        self.add(draft, token, profile);
+    }
+
+    fn add(&mut self, draft: Option<Draft>, token: Option<usize>, profile: Profile) {
+        if let (Some(draft), Some(token)) = (draft, token)
+            && draft.only.is_none_or(|only| only == profile)
+        {
             self.tokens[token].formats.push(draft.finish());
         }
     }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 use memchr::memmem;
 
+use crate::line::Caller;
 use crate::log::{LINE_MAX, Log};
 use crate::profile::Profile;
 use crate::rules::Rules;
@@ -60,6 +61,9 @@ pub(crate) fn marks(log: &Log, profile: Profile) -> Vec<Mark> {
 }
 
 fn mark(log: &Log, rules: &Rules, line: usize) -> Option<Mark> {
+    if log.lines()[line].caller == Caller::Program {
+        return None;
+    }
     let raw = log.raw(line);
     let raw = &raw[..raw.len().min(LINE_MAX)];
     let has = |word: &str| memmem::find(raw, word.as_bytes()).is_some();

@@ -1,0 +1,278 @@
+//! The forms that other programs give to kernel lines: journald, syslog, `/dev/kmsg`, netconsole, dmesg's options.
+//!
+//! Each is brought to level, time and caller, as if it had come from the console. Lines of user programs between them
+//! are told from the kernel's: they write `BUG:` too.
+
+use crate::line::{Caller, Prefix, Stamp, digits, number};
+use crate::log::KernelTime;
+
+/// A date, a host and a process name are not longer than this.
+const PREFIX_MAX: usize = 200;
+
+/// The prefix of a line that does not begin as a console line does.
+pub(crate) fn read(line: &[u8]) -> Option<Prefix> {
+    let head = &line[..line.len().min(PREFIX_MAX)];
+    match head.first()? {
+        b'[' => bracketed_date(head),
+        b'0'..=b'9' => kmsg(head).or_else(|| after_date(line, iso(head)?)),
+        b'k' | b'u' | b'd' | b'l' | b's' | b'a' | b'm' | b'n' | b'c' | b'f' => with_facility(line),
+        byte if byte.is_ascii_uppercase() => after_date(line, calendar(head)?),
+        _ => None,
+    }
+}
+
+/// journald's short-monotonic keeps host and process behind a console's stamp: `[   12.345678] host kernel: text`.
+pub(crate) fn behind_stamp(line: &[u8], prefix: Prefix) -> Prefix {
+    match process(&line[prefix.length..line.len().min(prefix.length + PREFIX_MAX)]) {
+        Some((true, length)) => Prefix { length: prefix.length + length, ..prefix },
+        Some((false, _)) => Prefix { caller: Caller::Program, ..prefix },
+        None => prefix,
+    }
+}
+
+/// `host kernel: ` or `host name[12]: `: is it the kernel's, and how long is it?
+fn process(text: &[u8]) -> Option<(bool, usize)> {
+    let host = memchr::memchr(b' ', text).filter(|length| *length > 0)?;
+    let rest = &text[host + 1..];
+    let end = memchr::memchr(b' ', rest)?;
+    let name = rest[..end].strip_suffix(b":")?;
+    if name == b"kernel" {
+        return Some((true, host + 1 + end + 1));
+    }
+    (name.ends_with(b"]") && name.contains(&b'[')).then_some((false, host + 1 + end + 1))
+}
+
+/// What follows a date: a process name, and then perhaps the kernel's own stamp.
+fn after_date(line: &[u8], date: usize) -> Option<Prefix> {
+    let rest = line.get(date..)?;
+    match process(&rest[..rest.len().min(PREFIX_MAX)]) {
+        Some((true, length)) => Some(stamped(line, date + length)),
+        Some((false, length)) => Some(plain(date + length, Caller::Program)),
+        // A process without a number: `host name: text`.
+        None => named_program(rest).then(|| plain(date, Caller::Program)),
+    }
+}
+
+fn named_program(text: &[u8]) -> bool {
+    let mut words = text.split(|byte| *byte == b' ');
+    let host = words.next().is_some_and(|host| !host.is_empty() && !host.ends_with(b":"));
+    host && words.next().is_some_and(|name| name.len() > 1 && name.ends_with(b":"))
+}
+
+/// The console's own prefix behind another one, when there is one.
+fn stamped(line: &[u8], start: usize) -> Prefix {
+    match Stamp::read(line, start) {
+        Some(stamp) => Prefix {
+            level: stamp.level,
+            time: Some(stamp.time),
+            caller: stamp.caller,
+            length: start + stamp.length,
+        },
+        None => plain(start, Caller::Console),
+    }
+}
+
+fn plain(length: usize, caller: Caller) -> Prefix {
+    Prefix { level: None, time: None, caller, length }
+}
+
+/// `/dev/kmsg` and extended netconsole: `[release,]priority,sequence,microseconds,flags[,caller=T12];text`.
+fn kmsg(head: &[u8]) -> Option<Prefix> {
+    let end = memchr::memchr(b';', head)?;
+    let mut fields = head[..end].split(|byte| *byte == b',').peekable();
+    let is_number = |field: &[u8]| !field.is_empty() && field.iter().all(u8::is_ascii_digit);
+    if fields.peek().is_some_and(|first| !is_number(first)) {
+        fields.next();
+    }
+    let mut take = || fields.next().filter(|field| is_number(field)).map(number);
+    let (priority, _sequence, micros) = (take()?, take()?, take()?);
+    let caller = fields.find_map(|field| field.strip_prefix(b"caller=")).and_then(|id| {
+        let (kind, id) = id.split_first()?;
+        let (id, width) = (number(&id[..digits(id)]) as u32, 0);
+        match kind {
+            b'T' => Some(Caller::Task { id, width }),
+            b'C' => Some(Caller::Cpu { id, width }),
+            _ => None,
+        }
+    });
+    Some(Prefix {
+        level: Some((priority & 7) as u8),
+        time: Some(KernelTime(micros)),
+        caller: caller.unwrap_or(Caller::Console),
+        length: end + 1,
+    })
+}
+
+const LEVELS: [&[u8]; 8] = [b"emerg", b"alert", b"crit", b"err", b"warn", b"notice", b"info", b"debug"];
+const FACILITIES: [&[u8]; 12] = [
+    b"kern",
+    b"user",
+    b"mail",
+    b"daemon",
+    b"auth",
+    b"syslog",
+    b"lpr",
+    b"news",
+    b"uucp",
+    b"cron",
+    b"authpriv",
+    b"ftp",
+];
+
+/// `dmesg -x`: `kern  :warn  : [   12.345678] text`
+fn with_facility(line: &[u8]) -> Option<Prefix> {
+    let colon = memchr::memchr(b':', line.get(..16.min(line.len()))?)?;
+    let facility = line[..colon].trim_ascii_end();
+    let rest = &line[colon + 1..];
+    let second = memchr::memchr(b':', rest.get(..8.min(rest.len()))?)?;
+    let level = LEVELS.iter().position(|name| *name == rest[..second].trim_ascii_end())?;
+    FACILITIES.contains(&facility).then_some(())?;
+    let start = colon + 1 + second + 1;
+    let start = start + line[start..].iter().take_while(|byte| **byte == b' ').count();
+    let inner = Stamp::read(line, start).map(|_| stamped(line, start)).or_else(|| {
+        let dated = bracketed_date(&line[start..])?;
+        Some(Prefix { length: start + dated.length, ..dated })
+    });
+    Some(Prefix { level: Some(level as u8), ..inner.unwrap_or_else(|| plain(start, Caller::Console)) })
+}
+
+/// `dmesg -T`, `-H`, `--time-format delta`: `[Sun Nov 22 18:54:34 2026] `, `[Nov22 18:54] `, `[  +0.000012] `.
+fn bracketed_date(head: &[u8]) -> Option<Prefix> {
+    let inner = head.strip_prefix(b"[")?;
+    let end = memchr::memchr(b']', &inner[..inner.len().min(40)])?;
+    let date = inner[..end].trim_ascii();
+    let is_delta = date
+        .strip_prefix(b"+")
+        .is_some_and(|rest| rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'));
+    let is_date = date.len() >= 11 && date.get(..3).is_some_and(|word| is_day(word) || is_month(word));
+    (is_delta || is_date).then_some(())?;
+    inner[end + 1..].starts_with(b" ").then(|| plain(end + 3, Caller::Console))
+}
+
+/// `Nov 22 18:54:34 `, with a fraction too, and journald's short-full `Sun 2026-11-22 18:54:34 UTC `: its length.
+fn calendar(head: &[u8]) -> Option<usize> {
+    let word = head.get(..3)?;
+    let mut at = 3;
+    let mut blank_then = |test: &dyn Fn(u8) -> bool| {
+        let blanks = head[at..].iter().take_while(|byte| **byte == b' ').count();
+        let length = head[at + blanks..].iter().take_while(|byte| test(**byte)).count();
+        at += blanks + length;
+        (blanks > 0 && length > 0).then_some(length)
+    };
+    let is_time = |byte: u8| byte.is_ascii_digit() || matches!(byte, b':' | b'.');
+    if is_month(word) {
+        blank_then(&|byte| byte.is_ascii_digit())?;
+        blank_then(&is_time).filter(|length| *length >= 8)?;
+    } else if is_day(word) {
+        blank_then(&|byte| byte.is_ascii_digit() || byte == b'-').filter(|length| *length == 10)?;
+        blank_then(&is_time).filter(|length| *length >= 8)?;
+        blank_then(&|byte| byte != b' ')?;
+    } else {
+        return None;
+    }
+    (head.get(at) == Some(&b' ')).then_some(at + 1)
+}
+
+/// `2026-11-22T18:54:34+0000 `, with a fraction behind a point (journald, rsyslog) or a comma (`dmesg --time-format
+/// iso`), and `1795373792.123456 ` (short-unix): its length.
+fn iso(head: &[u8]) -> Option<usize> {
+    let end = memchr::memchr(b' ', head)?;
+    let word = &head[..end];
+    let is_iso =
+        word.len() >= 19 && word[4] == b'-' && word[7] == b'-' && word[10] == b'T' && word[13] == b':';
+    let is_unix = word.len() >= 12
+        && word.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
+        && word[10] == b'.';
+    (is_iso || is_unix).then_some(end + 1)
+}
+
+/// dmesg's own iso form has no host and no process behind the date.
+pub(crate) fn dmesg_iso(line: &[u8]) -> Option<Prefix> {
+    let length = iso(&line[..line.len().min(PREFIX_MAX)])?;
+    (line.get(19) == Some(&b',')).then(|| plain(length, Caller::Console))
+}
+
+fn is_month(word: &[u8]) -> bool {
+    const MONTHS: [&[u8]; 12] =
+        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+    MONTHS.contains(&word)
+}
+
+fn is_day(word: &[u8]) -> bool {
+    const DAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
+    DAYS.contains(&word)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::line::{Before, Caller, Prefix};
+    use crate::profile::Profile;
+
+    #[track_caller]
+    fn check(line: &str, level: Option<u8>, micros: Option<u64>, caller: Caller, text: &str) {
+        let prefix = Prefix::read(line.as_bytes(), Profile::Production, Before::default());
+        let time = prefix.time.map(|time| time.0);
+        assert_eq!(
+            (prefix.level, time, prefix.caller, &line[prefix.length..]),
+            (level, micros, caller, text)
+        );
+    }
+
+    #[test]
+    fn every_form_gives_the_kernels_own_words() {
+        let console = Caller::Console;
+        check("4,1234,12345678,-;text; more", Some(4), Some(12_345_678), console, "text; more");
+        check("6.12.1,30,7,5,-,caller=T12;text", Some(6), Some(5), Caller::Task { id: 12, width: 0 }, "text");
+        check("kern  :warn  : [   12.345678] text", Some(4), Some(12_345_678), console, "text");
+        check("kern  :err   : [Sun Nov 22 18:54:34 2026] text", Some(3), None, console, "text");
+        check("[Sun Nov 22 18:54:34 2026] text", None, None, console, "text");
+        check("[Nov22 18:54] text", None, None, console, "text");
+        check("[  +0.000012] text", None, None, console, "text");
+        check("2026-11-22T18:54:34,123456+00:00 text", None, None, console, "text");
+        check("Nov 22 18:54:34 host kernel: text", None, None, console, "text");
+        check("Nov  2 18:54:34 host kernel: [    1.000000] text", None, Some(1_000_000), console, "text");
+        check(
+            "Nov  2 18:54:34.123456 host kernel: [    1.000000][ T12] x",
+            None,
+            Some(1_000_000),
+            Caller::Task { id: 12, width: 3 },
+            "x",
+        );
+        check("Sun 2026-11-22 18:54:34 UTC host kernel: text", None, None, console, "text");
+        check("2026-11-22T18:54:34+0000 host kernel: text", None, None, console, "text");
+        check("1795373792.123456 host kernel: text", None, None, console, "text");
+        check("[   12.345678] host kernel: text", None, Some(12_345_678), console, "text");
+    }
+
+    #[test]
+    fn lines_of_programs_are_told_from_the_kernels() {
+        for line in ["Nov 22 18:54:34 host app[12]: BUG: oh", "2026-11-22T18:54:34+0000 host app: BUG: oh"] {
+            assert_eq!(
+                Prefix::read(line.as_bytes(), Profile::Production, Before::default()).caller,
+                Caller::Program
+            );
+        }
+    }
+
+    #[test]
+    fn text_that_only_looks_alike_stays_whole() {
+        for line in [
+            "Modules linked in: a",
+            "kernel BUG at x.c:1",
+            "4 of 5; done",
+            "Memory: 1",
+            "2026 was a year",
+            "[drm] x",
+        ] {
+            check(line, None, None, Caller::None, line);
+        }
+    }
+
+    #[test]
+    fn lines_below_a_record_belong_to_it() {
+        let before = Before { caller: Caller::Console, length: 15 };
+        let prefix = Prefix::read(b"                 more", Profile::Production, before);
+        assert_eq!((prefix.caller, prefix.length), (Caller::Console, 15));
+        assert_eq!(Prefix::read(b"   more", Profile::Production, before).caller, Caller::None);
+    }
+}
