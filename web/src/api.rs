@@ -6,15 +6,18 @@ pub mod handover;
 pub mod nodes;
 pub mod signatures;
 pub mod symbols;
+pub mod uploads;
 
+use std::io::{self, Read};
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
+use http_body_util::channel::Channel;
 use serde::de::DeserializeOwned;
 
 use crate::problem::{self, Error, malformed, not_found};
@@ -93,4 +96,40 @@ pub async fn read_body(headers: &HeaderMap, body: Body, cap: u64, code: &str) ->
 /// What `Content-Length` announces.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Bytes of a stream on the way to a client.
+const CHUNK: usize = 64 * 1024;
+
+/// A body that is read while it is sent. If reading fails the answer breaks off short of its length.
+pub fn stream(mut from: Box<dyn Read + Send>) -> Body {
+    let (mut sender, body) = Channel::<Bytes, io::Error>::new(4);
+    tokio::spawn(async move {
+        loop {
+            let read = tokio::task::spawn_blocking(move || {
+                let mut chunk = vec![0; CHUNK];
+                let read = from.read(&mut chunk).map(|read| {
+                    chunk.truncate(read);
+                    chunk
+                });
+                (from, read)
+            });
+            let Ok((again, read)) = read.await else { return };
+            from = again;
+            match read {
+                Ok(chunk) if chunk.is_empty() => return,
+                Ok(chunk) => {
+                    if sender.send_data(Bytes::from(chunk)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "reading what is being sent");
+                    sender.abort(error);
+                    return;
+                }
+            }
+        }
+    });
+    Body::new(body)
 }

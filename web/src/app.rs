@@ -8,6 +8,7 @@ use handover::{KeyId, ServiceId};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::api::uploads::Busy;
 use crate::blobs::Blobs;
 use crate::clock::now_us;
 use crate::problem::Error;
@@ -41,6 +42,8 @@ pub struct App {
     pub open_to_local_readers: bool,
     /// Free places for uploads.
     pub uploads: Semaphore,
+    /// Large uploads that somebody writes to.
+    pub busy: Busy,
     /// Wakes the job worker.
     pub jobs_due: Notify,
     /// Where new tokens were written, at the first start.
@@ -81,6 +84,7 @@ pub async fn open(setup: &Setup) -> Result<AppState, Error> {
         key: key_id,
         open_to_local_readers: setup.open_to_local_readers,
         uploads: Semaphore::new(UPLOADS),
+        busy: Busy::default(),
         jobs_due: Notify::new(),
         new_tokens,
         _lock: lock,

@@ -1,13 +1,15 @@
 //! Bytes of evidence: small ones a row of custody.db, large ones a file by the digest of what they decode to.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use handover::Sha256;
+use handover::digest::{Hasher, Mismatch};
+use handover::manifest::Manifest;
 use handover::parcel::{Coding, decoder};
 
-use crate::problem::Error;
+use crate::problem::{self, Error};
 use crate::store::custody::Evidence;
 use crate::store::writer::Bytes;
 
@@ -34,6 +36,8 @@ impl Blobs {
             }
             _ => fs::create_dir_all(&unfinished).map_err(Error::disk("making the folder", &unfinished))?,
         }
+        let parts = folder.join("parts");
+        fs::create_dir_all(&parts).map_err(Error::disk("making the folder", &parts))?;
         Ok(Blobs { folder })
     }
 
@@ -49,12 +53,88 @@ impl Blobs {
             return Ok(Bytes::Row(coded));
         }
         if !path.exists() {
-            let unfinished = self.folder.join("tmp").join(format!("{sha256}-{}", crate::random::hex::<8>()));
+            let unfinished = self.unfinished(sha256);
             let mut file = File::create(&unfinished).map_err(Error::disk("creating", &unfinished))?;
             file.write_all(&coded).map_err(Error::disk("writing", &unfinished))?;
             durable(&file, &unfinished, &path)?;
         }
         Ok(Bytes::File)
+    }
+
+    /// Writes one part of an upload at its offset, durably. What lies behind it from a broken attempt goes.
+    pub fn write_part(&self, upload: &[u8], offset: u64, part: &[u8]) -> Result<(), Error> {
+        let path = self.part(upload);
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(Error::disk("opening", &path))?;
+        let write = |file: &mut File| {
+            file.set_len(offset)?;
+            file.seek(SeekFrom::Start(offset))?;
+            file.write_all(part)?;
+            file.sync_all()
+        };
+        write(&mut file).map_err(Error::disk("writing a part to", &path))?;
+        if offset == 0 { sync_folder(&self.folder.join("parts")) } else { Ok(()) }
+    }
+
+    /// Checks a whole upload against its manifest and puts it where evidence is kept.
+    pub fn adopt(&self, upload: &[u8], coding: Coding, manifest: &Manifest) -> Result<Bytes, Error> {
+        let part = self.part(upload);
+        check(&part, coding, manifest)?;
+        let path = self.path(&manifest.sha256);
+        if !path.exists() {
+            let unfinished = self.unfinished(&manifest.sha256);
+            match coding {
+                // The upload stays until its receipt is committed: a kill before that finds it again.
+                Coding::Zstd => {
+                    fs::hard_link(&part, &unfinished).map_err(Error::disk("linking", &unfinished))?;
+                }
+                Coding::Identity => {
+                    let code = || {
+                        let to = File::create(&unfinished)?;
+                        zstd::stream::copy_encode(File::open(&part)?, to, LEVEL)
+                    };
+                    code().map_err(Error::disk("coding to", &unfinished))?;
+                }
+            }
+            let file = File::open(&unfinished).map_err(Error::disk("opening", &unfinished))?;
+            durable(&file, &unfinished, &path)?;
+        }
+        Ok(Bytes::File)
+    }
+
+    /// Removes the file of an upload, if there is one.
+    pub fn drop_part(&self, upload: &[u8]) -> Result<(), Error> {
+        let path = self.part(upload);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::disk("removing", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn part(&self, upload: &[u8]) -> PathBuf {
+        self.folder.join("parts").join(hex::encode(upload))
+    }
+
+    fn unfinished(&self, sha256: &Sha256) -> PathBuf {
+        self.folder.join("tmp").join(format!("{sha256}-{}", crate::random::hex::<8>()))
+    }
+
+    /// The decoded bytes of some evidence as a stream; `None` when only its count is kept.
+    pub fn stream(&self, evidence: &Evidence) -> Result<Option<Box<dyn Read + Send>>, Error> {
+        let path = self.path(&evidence.sha256);
+        let coded: Box<dyn Read + Send> = match (evidence.home, &evidence.bytes) {
+            (None, _) => return Ok(None),
+            (Some(_), Some(bytes)) => Box::new(io::Cursor::new(bytes.clone())),
+            (Some(_), None) => Box::new(File::open(&path).map_err(Error::disk("opening evidence", &path))?),
+        };
+        let decoder = zstd::Decoder::new(coded).map_err(Error::disk("reading evidence", &path))?;
+        Ok(Some(Box::new(decoder.take(evidence.size.unsigned_abs()))))
     }
 
     /// The decoded bytes of some evidence; `None` when only its count is kept. At most `size` bytes are decoded,
@@ -97,6 +177,29 @@ pub fn durable(file: &File, from: &Path, to: &Path) -> Result<(), Error> {
 
 fn sync_folder(folder: &Path) -> Result<(), Error> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::disk("syncing the folder", folder))
+}
+
+/// Decodes an upload against its manifest; stops at one byte more than that announces.
+fn check(part: &Path, coding: Coding, manifest: &Manifest) -> Result<(), Error> {
+    let file = File::open(part).map_err(Error::disk("opening", part))?;
+    let decoder = decoder(coding, file).map_err(|error| problem::of_bytes(&error))?;
+    let mut decoder = decoder.take(manifest.size.saturating_add(1));
+    let (mut hasher, mut size) = (Hasher::default(), 0);
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let read = match decoder.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) => return Err(problem::of_bytes(&handover::Error::Decode(error))),
+        };
+        hasher.update(&buffer[..read]);
+        size += read as u64;
+    }
+    if size != manifest.size {
+        return Err(problem::of_bytes(&handover::Error::Size { found: size, announced: manifest.size }));
+    }
+    Mismatch::check("the evidence's SHA-256", &hasher.finish(), &manifest.sha256)
+        .map_err(|error| problem::of_bytes(&error))
 }
 
 fn decode(coded: impl Read, size: i64) -> io::Result<Vec<u8>> {

@@ -1,10 +1,11 @@
 //! Work that waits in the table `job`: leased, done, tried again, given up.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::api::uploads;
 use crate::app::App;
 use crate::clock::now_us;
 use crate::problem::{Chain, Error};
@@ -14,9 +15,19 @@ use crate::{locate, random};
 /// How often a quiet worker looks for jobs whose wait is over.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// How often uploads are looked through for those whose time is over.
+const TIDY: Duration = Duration::from_secs(600);
+
 /// Works until told to stop. A job that was begun is finished first.
 pub async fn run(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let mut tidied: Option<Instant> = None;
     while !*stopped.borrow() {
+        if tidied.is_none_or(|tidied| tidied.elapsed() > TIDY) {
+            tidied = Some(Instant::now());
+            if let Err(error) = uploads::tidy(&app).await {
+                tracing::error!(error = %Chain(&error), "tidying uploads");
+            }
+        }
         match step(&app).await {
             Ok(true) => {}
             Ok(false) => tokio::select! {

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod clock;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod drain;
 pub mod health;
 pub mod jobs;
 pub mod locate;

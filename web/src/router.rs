@@ -7,14 +7,14 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{get, head, post, put};
 use handover::problem::Problem;
 use handover::{PROTOCOL, PROTOCOL_HEADER, SERVICE_HEADER};
 
-use crate::api::{crashes, evidence, handover as protocol, nodes, signatures, symbols};
+use crate::api::{crashes, evidence, handover as protocol, nodes, signatures, symbols, uploads};
 use crate::app::AppState;
 use crate::problem::{self, Error};
-use crate::{health, pages, random};
+use crate::{drain, health, pages, random};
 
 /// The service's routes, and what is around all of them.
 pub fn router(app: AppState) -> Router {
@@ -26,6 +26,8 @@ pub fn router(app: AppState) -> Router {
         .route("/evidence/{evidence_id}", get(evidence::one).put(evidence::put))
         .route("/evidence/{evidence_id}/raw", get(evidence::raw))
         .route("/evidence/{evidence_id}/receipt", get(evidence::receipt))
+        .route("/evidence/{evidence_id}/upload", post(uploads::open))
+        .route("/uploads/{upload}", head(uploads::head).patch(uploads::patch).delete(uploads::delete))
         .route("/crashes", get(crashes::list))
         .route("/crashes/{crash_id}", get(crashes::one))
         .route("/signatures", get(signatures::list))
@@ -60,10 +62,16 @@ async fn around(State(app): State<AppState>, request: Request, next: Next) -> Re
     let begun = Instant::now();
     let id = trace_id(request.headers()).unwrap_or_else(random::hex::<16>);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (parts, body) = request.into_parts();
+    let (body, back) = drain::lend(body);
+    let request = Request::from_parts(parts, body);
     let response = match spoken(request.headers()) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     };
+    if response.status().is_client_error() || response.status().is_server_error() {
+        back.drain().await;
+    }
     let mut response = problem::write(response, &id);
     let status = response.status().as_u16();
     tracing::debug!(%method, path, status, trace_id = id, ms = begun.elapsed().as_millis(), "request");

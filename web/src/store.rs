@@ -23,6 +23,7 @@ pub mod rollup;
 pub mod service;
 pub mod signature;
 pub mod token;
+pub mod upload;
 pub mod variant;
 pub mod writer;
 

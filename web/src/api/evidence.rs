@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use handover::canonical::{Document, Value};
 use handover::manifest::{Class, Manifest};
@@ -14,7 +14,7 @@ use handover::receipt::{Disposition, Envelope};
 use handover::{CrashId, EvidenceId, NodeId, limits, parcel};
 use serde::{Deserialize, Serialize};
 
-use super::{Id, Params, content_length, read_body};
+use super::{Id, Params, content_length, read_body, stream, uploads};
 use crate::app::{App, AppState};
 use crate::auth::{Ingest, Reader};
 use crate::clock::now_us;
@@ -22,13 +22,10 @@ use crate::paging::{self, After, Page};
 use crate::problem::{self, Error, forbidden, id_mismatch, malformed, not_found};
 use crate::reading::Note;
 use crate::store::writer::{Ask, Bytes};
-use crate::store::{custody, evidence, node};
+use crate::store::{custody, evidence, node, upload};
 
 /// The largest parcel that is taken in one request.
 const PARCEL: u64 = (parcel::HEAD + limits::MANIFEST) as u64 + limits::SMALL_CODED;
-
-/// What a node is told to wait when its evidence needs parts and those are not taken.
-const LATER_S: u64 = 3600;
 
 /// `POST /evidence/offers`
 pub async fn offer(
@@ -94,31 +91,39 @@ async fn answer(
             Ask::Count { manifest: Box::new(manifest), received_us }
         }
         None if custody::node_of(app.store.custody(), &evidence_id).await?.is_none() => {
-            return Ok(fresh(item));
+            return fresh(app, item).await;
         }
         None => Ask::Again { evidence_id, received_us },
     };
-    let Some(receipt) = app.writer.ask(ask).await? else { return Ok(fresh(item)) };
+    let Some(receipt) = app.writer.ask(ask).await? else { return fresh(app, item).await };
     Ok(match disposition(&receipt)? {
-        Disposition::Counted if item.manifest.is_none() => fresh(item),
+        Disposition::Counted if item.manifest.is_none() => fresh(app, item).await?,
         Disposition::Counted => Answer::Counted { receipt },
         _ => Answer::Have { receipt },
     })
 }
 
-/// What is said of evidence that is not here.
-fn fresh(item: &OfferItem) -> Answer {
-    if item.coded_size > limits::SMALL_CODED || item.size > limits::SMALL_DECODED {
-        return Answer::Later { retry_after_s: LATER_S, code: "too-large".to_owned() };
+/// What is said of evidence that is not here: small comes whole, large in parts, from where it stopped.
+async fn fresh(app: &App, item: &OfferItem) -> Result<Answer, Error> {
+    if item.coded_size <= limits::SMALL_CODED && item.size <= limits::SMALL_DECODED {
+        return Ok(Answer::Need);
     }
-    Answer::Need
+    let open = upload::of_evidence(app.store.read(), &item.evidence_id).await?.filter(|open| !open.finished);
+    Ok(match open {
+        Some(open) => {
+            Answer::Parts { upload: uploads::path(&open), offset: open.coded_offset.unsigned_abs() }
+        }
+        None => Answer::Parts { upload: format!("/api/v1/evidence/{}/upload", item.evidence_id), offset: 0 },
+    })
 }
 
-fn disposition(envelope: &Envelope) -> Result<Disposition, Error> {
+/// The disposition that a receipt of ours says.
+pub(super) fn disposition(envelope: &Envelope) -> Result<Disposition, Error> {
     Ok(envelope.unverified().map_err(|_| Error::Inside("a receipt of ours cannot be read"))?.disposition)
 }
 
-fn may_send(caller: &Ingest, manifest: &Manifest) -> bool {
+/// Canaries need a scope of their own.
+pub(super) fn may_send(caller: &Ingest, manifest: &Manifest) -> bool {
     manifest.class != Class::Canary || caller.may_send_canaries()
 }
 
@@ -204,8 +209,12 @@ pub async fn receipt(
     State(app): State<AppState>,
     caller: Ingest,
     Id(key): Id<EvidenceId>,
-) -> Result<Json<Advised>, Error> {
+) -> Result<Response, Error> {
     let unknown = || not_found(format!("no receipt for evidence {key}"));
+    if uploads::is_being_checked(&app, &key).await? {
+        let wait = [(header::RETRY_AFTER, HeaderValue::from_static("2"))];
+        return Ok((StatusCode::ACCEPTED, wait).into_response());
+    }
     let node = custody::node_of(app.store.custody(), &key).await?.ok_or_else(unknown)?;
     // A foreign id is as unknown as one that never was.
     caller.speaks_for(&node).map_err(|_| unknown())?;
@@ -215,7 +224,7 @@ pub async fn receipt(
         None => Vec::new(),
     };
     let advice = advice.into_iter().map(|(crash_id, title)| Advice { crash_id, title }).collect();
-    Ok(Json(Advised { envelope, advice }))
+    Ok(Json(Advised { envelope, advice }).into_response())
 }
 
 /// What a list of evidence may be asked for.
@@ -305,15 +314,20 @@ pub async fn one(
 /// `GET /evidence/{evidence_id}/raw`: the bytes as they were handed over.
 pub async fn raw(State(app): State<AppState>, _: Reader, Id(key): Id<EvidenceId>) -> Result<Response, Error> {
     let kept = kept(&app, &key).await?;
-    let reading = tokio::task::spawn_blocking({
+    let size = kept.size;
+    let opening = tokio::task::spawn_blocking({
         let app = Arc::clone(&app);
-        move || app.blobs.read(&kept)
+        move || app.blobs.stream(&kept)
     });
-    let bytes = reading.await.map_err(|_| Error::Inside("reading evidence ended badly"))??;
+    let bytes = opening.await.map_err(|_| Error::Inside("opening evidence ended badly"))??;
     let bytes = bytes.ok_or_else(|| not_found(format!("the bytes of evidence {key} were withheld")))?;
     let name = format!("attachment; filename=\"{key}.bin\"");
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CONTENT_DISPOSITION, &name)];
-    Ok((headers, bytes).into_response())
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_DISPOSITION, name),
+        (header::CONTENT_LENGTH, size.to_string()),
+    ];
+    Ok((headers, stream(bytes)).into_response())
 }
 
 async fn kept(app: &App, key: &EvidenceId) -> Result<custody::Evidence, Error> {

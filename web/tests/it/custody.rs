@@ -159,7 +159,7 @@ fn large_evidence_is_a_file_and_comes_back_whole() {
     );
     assert!(service.get(&format!("{path}/raw")).body == log);
     let folders = std::fs::read_dir(service.data.join("blobs")).unwrap().count();
-    assert_eq!(folders, 2, "tmp and one blob");
+    assert_eq!(folders, 3, "tmp, parts and one blob");
     service.settle();
     assert_eq!(service.json("/api/v1/signatures")["items"][0]["nodes"], 2);
 }

@@ -6,5 +6,6 @@ mod bad_input;
 mod custody;
 mod harness;
 mod kill;
+mod parts;
 mod symbols;
 mod whole_way;
