@@ -1,5 +1,7 @@
 //! All tasks of the dead kernel: who they were, what they waited for, where they stood.
 
+mod find;
+
 use crate::address::Address;
 use crate::cgroup;
 use crate::code::Code;
@@ -7,18 +9,15 @@ use crate::dump::ElfNote;
 use crate::kernel::{Absent, Kernel};
 use crate::registers::{self, Registers};
 use crate::unwind::{Step, Unwinder, Walk};
+use find::Found;
+pub(crate) use find::touch_pids;
 use report::{BuildId, Note};
 use serde::Serialize;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
-/// `PID_MAX_LIMIT` is 4 million; a dump of a machine with more than this many threads is a damaged list.
-const MAX_TASKS: usize = 1 << 18;
 /// `TASK_COMM_LEN`.
 const COMM: usize = 16;
-/// Nodes of the tree of process ids: 64 entries each, so this is enough for all of [`MAX_TASKS`].
-const MAX_NODES: usize = 1 << 16;
-
 /// Bits of `task->__state` that are reported, and the letters for them (`task_index_to_char`).
 const TASK_REPORT: u32 = 0x7f;
 const STATES: &[u8; 8] = b"RSDTtXZP";
@@ -54,11 +53,11 @@ pub struct Frame {
 pub struct Task {
     /// Its thread id.
     pub pid: i32,
-    /// Its process.
-    pub tgid: i32,
+    /// Its process; none where the dump lacks the page.
+    pub tgid: Option<i32>,
     /// The process that started it.
-    pub ppid: i32,
-    /// Its name, at most 15 bytes.
+    pub ppid: Option<i32>,
+    /// Its name, at most 15 bytes; empty where the dump lacks the page.
     pub comm: String,
     /// As `ps` shows it: R, S, D, T, t, X, Z, P, I.
     pub state: char,
@@ -138,16 +137,7 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running]) -> Tasks {
     let mut notes = Vec::new();
     let unwinder = Unwinder::new(kernel, code, &mut notes);
     let idle: Vec<u64> = running.iter().filter_map(|cpu| on_runqueue(kernel, cpu.cpu, "idle").ok()).collect();
-    let mut found = Found::default();
-    found.lists(kernel, &mut notes);
-    if !found.complete {
-        found.pids(kernel).unwrap_or_else(|cause| {
-            notes.push(Note::new("pids", format!("the tree of process ids cannot be read: {cause}")));
-        });
-    }
-    for cpu in running {
-        found.add(cpu.task);
-    }
+    let found = Found::all(kernel, running.iter().map(|cpu| cpu.task), &mut notes);
     let reader = Reader { kernel, code, unwinder, running };
     let mut tasks = Vec::new();
     let mut unreadable = 0;
@@ -158,6 +148,7 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running]) -> Tasks {
         match reader.task(address) {
             Ok(task) => tasks.push(task),
             Err(cause) => {
+                tasks.extend(reader.remains(address));
                 if unreadable == 0 {
                     notes
                         .push(Note::new("task", format!("the task at {address:#x} cannot be read: {cause}")));
@@ -174,119 +165,6 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running]) -> Tasks {
     Tasks { tasks, complete: found.complete && unreadable == 0, notes }
 }
 
-/// Walks the tree of process ids, so that a small dump has it: other readers find tasks there.
-pub(crate) fn touch_pids(kernel: &Kernel) {
-    // What cannot be read cannot be kept either.
-    let _ = Found::default().pids(kernel);
-}
-
-/// Addresses of tasks, each once, in the order found.
-#[derive(Default)]
-struct Found {
-    tasks: Vec<u64>,
-    seen: HashSet<u64>,
-    complete: bool,
-}
-
-impl Found {
-    fn add(&mut self, task: u64) {
-        if self.tasks.len() < MAX_TASKS && self.seen.insert(task) {
-            self.tasks.push(task);
-        }
-    }
-
-    /// All processes from `init_task` on, and the threads of each.
-    fn lists(&mut self, kernel: &Kernel, notes: &mut Vec<Note>) {
-        let lists = || -> Result<_, Absent> {
-            let tasks = kernel.offset("task_struct", "tasks")?;
-            let head = kernel.symbol("init_task")?.wrapping_add(tasks);
-            let node = kernel.offset("task_struct", "thread_node")?;
-            let threads = kernel.offset("signal_struct", "thread_head")?;
-            Ok((tasks, head, node, threads))
-        };
-        let (tasks, head, node, threads) = match lists() {
-            Ok(lists) => lists,
-            Err(cause) => {
-                notes.push(Note::new("tasks", format!("the list of tasks cannot be found: {cause}")));
-                return;
-            }
-        };
-        let (leaders, broken) = around(kernel, head, MAX_TASKS);
-        self.complete = broken.is_none();
-        if let Some(cause) = broken {
-            notes
-                .push(Note::new("tasks", format!("the list of tasks ends after {}: {cause}", leaders.len())));
-        }
-        for leader in leaders.into_iter().map(|at| at.wrapping_sub(tasks)) {
-            self.add(leader);
-            let Ok(signal) = kernel.kernel_pointer(leader, "task_struct", "signal") else { continue };
-            let (members, broken) = around(kernel, signal.wrapping_add(threads), MAX_TASKS);
-            if let Some(cause) = broken
-                && self.complete
-            {
-                self.complete = false;
-                notes.push(Note::new("threads", format!("the threads of a process end too soon: {cause}")));
-            }
-            for thread in members {
-                self.add(thread.wrapping_sub(node));
-            }
-        }
-    }
-
-    /// All tasks in the tree of process ids (`init_pid_ns.idr`, an xarray of `struct pid`): another way, over other
-    /// pages.
-    fn pids(&mut self, kernel: &Kernel) -> Result<(), Absent> {
-        let root =
-            kernel.symbol("init_pid_ns")?.wrapping_add(kernel.offset("pid_namespace", "idr.idr_rt.xa_head")?);
-        let slots = kernel.offset("xa_node", "slots")?;
-        let width = kernel.member_size("xa_node", "slots")? / 8;
-        let links = kernel.offset("task_struct", "pid_links")?;
-        let mut entries = vec![kernel.memory.u64(root)?];
-        let mut nodes = 0;
-        while let Some(entry) = entries.pop() {
-            if entry & 3 == 2 && entry > 4096 && nodes < MAX_NODES {
-                // An inner node (`xa_is_node`).
-                nodes += 1;
-                let at = (entry - 2).wrapping_add(slots);
-                entries.extend(
-                    (0..width.min(64)).filter_map(|i| kernel.memory.u64(at.wrapping_add(8 * i)).ok()),
-                );
-            } else if entry & 3 == 0 && kernel.memory.translation.is_kernel(entry) {
-                // `pid->tasks[PIDTYPE_PID]` is a list of one.
-                if let Ok(first) = kernel.kernel_pointer(entry, "pid", "tasks") {
-                    self.add(first.wrapping_sub(links));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The nodes of a circular list, without its head. Where a page is missing the list is also walked backwards, which
-/// gives all but what lies between two holes.
-fn around(kernel: &Kernel, head: u64, limit: usize) -> (Vec<u64>, Option<Absent>) {
-    let mut seen = HashSet::from([head]);
-    let mut nodes = Vec::new();
-    let mut walk = |member: &str| -> Result<(), Absent> {
-        let mut at = head;
-        loop {
-            at = kernel.kernel_pointer(at, "list_head", member)?;
-            if at == head {
-                return Ok(());
-            }
-            if nodes.len() >= limit || !seen.insert(at) {
-                return Err(Absent::Odd("the list goes round in a circle".into()));
-            }
-            nodes.push(at);
-        }
-    };
-    let broken = walk("next").err();
-    if broken.is_some() {
-        let _ = walk("prev");
-    }
-    (nodes, broken)
-}
-
 struct Reader<'a> {
     kernel: &'a Kernel,
     code: &'a Code,
@@ -299,7 +177,9 @@ impl Reader<'_> {
         let kernel = self.kernel;
         let field = |member| Ok::<_, Absent>(at.wrapping_add(kernel.offset("task_struct", member)?));
         let number = |member| Ok::<_, Absent>(kernel.memory.i32(field(member)?)?);
-        let state = number("__state").or_else(|_| number("state"))? as u32;
+        // Renamed in 5.14.
+        let state =
+            number(if kernel.offset("task_struct", "__state").is_ok() { "__state" } else { "state" })? as u32;
         let exit_state = number("exit_state").unwrap_or(0) as u32;
         let parent = kernel.kernel_pointer(at, "task_struct", "real_parent");
         let cpu = self.running.iter().find(|cpu| cpu.task == at);
@@ -309,12 +189,12 @@ impl Reader<'_> {
         };
         Ok(Task {
             pid: number("pid")?,
-            tgid: number("tgid")?,
+            tgid: number("tgid").ok(),
             ppid: parent
                 .and_then(|parent| {
                     Ok(kernel.memory.i32(parent.wrapping_add(kernel.offset("task_struct", "pid")?))?)
                 })
-                .unwrap_or(0),
+                .ok(),
             comm: kernel.memory.string(field("comm")?, COMM)?,
             state: letter(state, exit_state),
             cpu: number("thread_info.cpu").or_else(|_| number("cpu")).unwrap_or(0) as u32,
@@ -324,6 +204,27 @@ impl Reader<'_> {
             stack,
             stack_error,
             cgroup: cpu.and_then(|_| cgroup::path(kernel, at).ok()),
+        })
+    }
+
+    /// What the registers alone tell of a task on a CPU whose own pages are missing.
+    fn remains(&self, at: u64) -> Option<Task> {
+        let cpu = self.running.iter().find(|cpu| cpu.task == at)?;
+        let registers = cpu.registers.as_ref()?;
+        let walk = self.unwinder.running(registers, self.unwinder.stack_around(registers));
+        Some(Task {
+            pid: i32::try_from(registers.pid).ok()?,
+            tgid: None,
+            ppid: None,
+            comm: String::new(),
+            state: 'R',
+            cpu: cpu.cpu,
+            on_cpu: true,
+            kernel_thread: false,
+            task_struct: Address(at),
+            stack: Some(self.frames(&walk.steps)),
+            stack_error: walk.stopped,
+            cgroup: None,
         })
     }
 

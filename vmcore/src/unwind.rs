@@ -119,6 +119,12 @@ impl<'a> Unwinder<'a> {
         self.walk(state, stack)
     }
 
+    /// The base of the stack that the registers point into: stacks are aligned to their size.
+    pub fn stack_around(&self, registers: &Registers) -> u64 {
+        let sp = registers.get("rsp").or_else(|| registers.get("sp")).unwrap_or(0);
+        sp - sp % self.thread_size.max(1)
+    }
+
     /// The stack of a task that had given up its CPU.
     pub fn sleeping(&self, task: u64, stack: u64) -> Result<Walk, Absent> {
         let kernel = self.kernel;

@@ -1,12 +1,10 @@
 //! Damage on purpose: cuts, flipped bits, missing pages, lists in circles. Notes or a clear error, never more.
 
-use crate::fake_kernel::{Fake, Image, task};
+use crate::fake_kernel::{Fake, Image, X86_64, task};
 use crate::reference::artifact;
 use crate::synthetic::{Kdump, Packing, elf, flatten};
 use std::time::{Duration, Instant};
 use vmcore::Dump;
-
-const X86_64: u16 = 62;
 
 /// A stream of numbers that is the same in every run (xorshift).
 struct Random(u64);
@@ -38,7 +36,7 @@ fn survive(bytes: Vec<u8>) -> Option<Dump> {
 }
 
 fn files() -> Vec<Vec<u8>> {
-    let image = Fake::new().image;
+    let image = Fake::new(X86_64).image;
     let pages = image.pages();
     let kdump = |packing| {
         Kdump {
@@ -107,7 +105,7 @@ fn real_dumps_cut_and_flipped() {
 
 /// The fake kernel after `damage`, as an ELF core.
 fn damaged(damage: impl FnOnce(&mut Fake)) -> Dump {
-    let mut fake = Fake::new();
+    let mut fake = Fake::new(X86_64);
     damage(&mut fake);
     survive(elf(&fake.image.pages(), X86_64, &fake.image.notes())).unwrap()
 }
@@ -158,7 +156,7 @@ fn a_stack_that_leads_nowhere_says_so() {
 
 #[test]
 fn each_missing_page_costs_only_what_was_on_it() {
-    let image = Fake::new().image;
+    let image = Fake::new(X86_64).image;
     let pages = image.pages();
     for &gone in pages.keys() {
         let mut rest = pages.clone();
@@ -178,7 +176,7 @@ fn each_missing_page_costs_only_what_was_on_it() {
 
 #[test]
 fn a_record_being_written_is_kept_and_noted() {
-    let mut image = Image::new();
+    let mut image = Image::new(X86_64);
     let ring = image.ring(&[(1, "whole"), (2, "half a li")], 10);
     image.put64(ring.desc(1001), 1001);
     let dump = vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap();
@@ -189,7 +187,7 @@ fn a_record_being_written_is_kept_and_noted() {
 
 #[test]
 fn a_record_whose_text_was_overwritten_is_noted() {
-    let mut image = Image::new();
+    let mut image = Image::new(X86_64);
     let ring = image.ring(&[(1, "one"), (2, "two")], 10);
     image.put64(ring.data, 7);
     let dump = vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap();

@@ -3,6 +3,10 @@
 use crate::synthetic::{PAGE, Pages, note};
 use std::fmt::Write;
 
+/// `e_machine` of the two processors.
+pub const X86_64: u16 = 62;
+pub const AARCH64: u16 = 183;
+
 /// Where its image is mapped, and where it lies in physical memory.
 pub const IMAGE: u64 = 0xffff_ffff_8100_0000;
 const IMAGE_PHYSICAL: u64 = 0x100_0000;
@@ -13,6 +17,8 @@ const VMALLOC: u64 = 0xffff_c900_0000_0000;
 const STACK: u64 = 16384;
 /// Code of the functions: each has this many bytes, and the rest of the image lies behind.
 const FUNCTION: u64 = 0x100;
+/// The bits of a return address that arm64 signs.
+const PAC: u64 = 0x7f_0000_0000_0000;
 
 /// The kernel's functions, in order of address, with their ORC entries: sp offset, bp offset and flags of version 3.
 const FUNCTIONS: [(&str, i16, i16, u16); 8] = [
@@ -35,17 +41,32 @@ pub struct Image {
     bytes: Vec<u8>,
     pub info: String,
     tables: u64,
+    pub machine: u16,
 }
 
 impl Image {
-    pub fn new() -> Self {
-        let mut image = Self { bytes: vec![0; FUNCTION as usize * 16], info: String::new(), tables: 0 };
+    pub fn new(machine: u16) -> Self {
+        let mut image =
+            Self { bytes: vec![0; FUNCTION as usize * 16], info: String::new(), tables: 0, machine };
         image.tables = image.alloc(PAGE, PAGE);
-        // The image through one large page, so that the page tables agree with the arithmetic.
-        image.map(IMAGE, IMAGE_PHYSICAL | 0x80 | ENTRY, 21);
+        // The image through one large page, so that the page tables agree with the arithmetic. The levels are the same
+        // on both processors, and so is an entry for a table or a small page.
+        image.map(IMAGE, IMAGE_PHYSICAL | if machine == AARCH64 { 1 } else { 0x80 | ENTRY }, 21);
         let tables = image.tables;
-        for (key, value) in [("OSRELEASE", "6.12.0-fake"), ("PAGESIZE", "4096"), ("NUMBER(phys_base)", "0")] {
-            writeln!(image.info, "{key}={value}").unwrap();
+        let voffset = format!("{:#x}", IMAGE - IMAGE_PHYSICAL);
+        let numbers: &[(&str, &str)] = match machine {
+            AARCH64 => &[
+                ("VA_BITS", "48"),
+                ("TCR_EL1_T1SZ", "0x10"),
+                ("kimage_voffset", &voffset),
+                ("PHYS_OFFSET", "0x0"),
+                ("KERNELPACMASK", "0x7f000000000000"),
+            ],
+            _ => &[("phys_base", "0")],
+        };
+        image.info.push_str("OSRELEASE=6.12.0-fake\nPAGESIZE=4096\n");
+        for (name, value) in numbers {
+            writeln!(image.info, "NUMBER({name})={value}").unwrap();
         }
         image.symbol("swapper_pg_dir", tables);
         image.symbol("_stext", IMAGE);
@@ -206,14 +227,15 @@ pub mod task {
     pub const REAL_PARENT: u64 = 80;
     pub const MM: u64 = 88;
     pub const CPU: u64 = 96;
-    pub const THREAD: u64 = 104;
-    pub const CGROUPS: u64 = 112;
-    pub const SIZE: u64 = 128;
+    pub const CGROUPS: u64 = 104;
+    /// `thread.sp`, and behind it `thread.cpu_context` { fp, sp, pc } of arm64.
+    pub const THREAD: u64 = 112;
+    pub const SIZE: u64 = 192;
 }
 
 impl Fake {
-    pub fn new() -> Self {
-        let mut image = Image::new();
+    pub fn new(machine: u16) -> Self {
+        let mut image = Image::new(machine);
         let mut symbols: Vec<(u64, String)> = Vec::new();
         for (i, (name, ..)) in FUNCTIONS.iter().enumerate() {
             symbols.push((IMAGE + FUNCTION * i as u64, (*name).into()));
@@ -253,7 +275,7 @@ impl Fake {
             image.put64(areas + cpu * 4096, curr);
             image.put64(areas + cpu * 4096 + 8, idle);
         }
-        panicked(&mut image, areas + 64, &tasks);
+        panicked(&mut image, areas + 64, VMALLOC + 2 * 2 * STACK);
         image.put32(tasks[3] + task::STATE, 2);
         cgroup(&mut image, tasks[2]);
         let (module, list) = new_module(&mut image);
@@ -297,6 +319,23 @@ fn new_task(image: &mut Image, i: u64, comm: &str, pid: u32) -> u64 {
     image.put64(at + task::REAL_PARENT, at);
     ring_of(image, signal, &[at + task::THREAD_NODE]);
 
+    if image.machine == AARCH64 {
+        let mut record = |at: u64, fp: u64, lr: u64| {
+            image.put64(memory + at, if fp == 0 { 0 } else { stack + fp });
+            image.put64(memory + at + 8, lr);
+        };
+        // A return address with its authentication code; the last record says by a 1 that it is the last.
+        record(STACK - 0x100, STACK - 0x80, code("worker_thread", 0x30) & !PAC);
+        record(STACK - 0x80, STACK - 0x40, code("ret_from_fork", 0x10));
+        record(STACK - 0x40, 0, 0);
+        image.put64(memory + STACK - 0x30, 1);
+        for (i, value) in
+            [stack + STACK - 0x100, stack + STACK - 0x120, code("schedule", 0x20)].into_iter().enumerate()
+        {
+            image.put64(at + task::THREAD + 8 + 8 * i as u64, value);
+        }
+        return at;
+    }
     // struct inactive_task_frame, then schedule's frame of 16 bytes, then worker_thread's by its frame pointer.
     let sp = STACK - 0x100;
     let saved_bp = stack + STACK - 0x80;
@@ -309,34 +348,51 @@ fn new_task(image: &mut Image, i: u64, comm: &str, pid: u32) -> u64 {
     at
 }
 
-/// CPU 0 died in `__crash_kexec`, below `panic`, in a system call; CPU 1 idled in user space's absence.
-fn panicked(image: &mut Image, notes: u64, tasks: &[u64]) {
-    let stack = VMALLOC + 2 * 2 * STACK;
+/// CPU 0 died in `__crash_kexec`, below `panic`, in a system call; CPU 1 was idle.
+fn panicked(image: &mut Image, notes: u64, stack: u64) {
     let memory = memory_of(image, stack);
-    let sp = STACK - 0x200;
+    let sp = STACK - 0x300;
+    let arm = image.machine == AARCH64;
     let mut put = |offset: u64, value: u64| image.put64(memory + sp + offset, value);
-    // Words that look like nothing, a return address that leads nowhere, then panic's.
+    // A word that looks like nothing, panic's return address, then those of its callers, then the registers that user
+    // space came in with.
     put(0x08, 0x1234);
-    put(0x40, code("panic", 0x40));
-    put(0x48 + 16, code("do_syscall_64", 0x50));
-    put(0x60 + 0, code("entry_SYSCALL_64", 0x60));
-    put(0x68 + 128, 0x40_1000);
-    put(0x68 + 152, 0x7fff_0000);
+    if arm {
+        for (at, fp, lr) in [
+            (0x10, sp + 0x40, code("panic", 0x40)),
+            (0x40, sp + 0x60, code("do_syscall_64", 0x50)),
+            (0x60, sp + 0x80 + 304, code("entry_SYSCALL_64", 0x60)),
+        ] {
+            put_pair(image, memory + sp + at, stack + fp, lr);
+        }
+        // pt_regs at 0x80: a record of zeros within, and 2 behind it.
+        image.put64(memory + sp + 0x80 + 256, 0x40_1000);
+        image.put64(memory + sp + 0x80 + 304 + 16, 2);
+    } else {
+        put(0x40, code("panic", 0x40));
+        put(0x48 + 16, code("do_syscall_64", 0x50));
+        put(0x60, code("entry_SYSCALL_64", 0x60));
+        put(0x68 + 128, 0x40_1000);
+        put(0x68 + 152, 0x7fff_0000);
+    }
+    // Numbers of pc, sp and frame pointer in pr_reg, and the note's size.
+    let (pc, at, fp, size) = if arm { (32, 31, 29, 392) } else { (16, 19, 4, 336) };
     for (cpu, rip, rsp) in [(0, code("__crash_kexec", 0x10), stack + sp), (1, code("schedule", 0x20), 0)] {
-        let mut desc = vec![0; 336];
-        desc[112 + 8 * 16..][..8].copy_from_slice(&rip.to_le_bytes());
-        desc[112 + 8 * 19..][..8].copy_from_slice(&u64::to_le_bytes(rsp));
+        let mut desc = vec![0; size];
+        for (register, value) in [(pc, rip), (at, rsp), (fp, if rsp == 0 { 0 } else { rsp + 0x10 })] {
+            desc[112 + 8 * register..][..8].copy_from_slice(&u64::to_le_bytes(value));
+        }
         image.put(notes + cpu * 4096, &note("CORE", 1, &desc));
     }
-    image.put32(tasks[2] + task::CPU, 0);
-    for function in ["panic", "do_syscall_64", "entry_SYSCALL_64"] {
-        let offset = match function {
-            "panic" => 0x40,
-            "do_syscall_64" => 0x50,
-            _ => 0x60,
-        };
+    // A call before each return address: the scan looks for it.
+    for (function, offset) in [("panic", 0x40), ("do_syscall_64", 0x50), ("entry_SYSCALL_64", 0x60)] {
         image.put(code(function, offset - 5), &[0xe8]);
     }
+}
+
+fn put_pair(image: &mut Image, at: u64, first: u64, second: u64) {
+    image.put64(at, first);
+    image.put64(at + 8, second);
 }
 
 fn memory_of(image: &Image, stack: u64) -> u64 {
@@ -410,12 +466,15 @@ fn orc(image: &mut Image, symbols: &mut Vec<(u64, String)>) {
     symbols.push((entries, "__start_orc_unwind".into()));
 }
 
+/// Name, offset and type of each member.
+type Members = &'static [(&'static str, u64, u64)];
+
 /// Types: u64 is 1, u32 is 2, the structures follow. A member's type is its size, 8 or 4, or the id of a structure.
 fn btf(image: &mut Image, symbols: &mut Vec<(u64, String)>) {
     const NAMED: u64 = 1000;
-    let structures: &[(&str, u64, &[(&str, u64, u64)])] = &[
+    let structures: &[(&str, u64, Members)] = &[
         ("list_head", 16, &[("next", 0, 8), ("prev", 8, 8)]),
-        ("thread_struct", 8, &[("sp", 0, 8)]),
+        ("thread_struct", 32, &[("sp", 0, 8), ("cpu_context", 8, NAMED + 16)]),
         (
             "task_struct",
             task::SIZE,
@@ -456,7 +515,9 @@ fn btf(image: &mut Image, symbols: &mut Vec<(u64, String)>) {
             ],
         ),
         ("mod_kallsyms", 24, &[("symtab", 0, 8), ("strtab", 8, 8), ("num_symtab", 16, 4)]),
+        ("cpu_context", 24, &[("fp", 0, 8), ("sp", 8, 8), ("pc", 16, 8)]),
         ("bpf_ksym", 160, &[("start", 0, 8), ("end", 8, 8), ("name", 16, 8), ("lnode", 144, NAMED + 3)]),
+        ("pt_regs", 336, &[("sp", 248, 8), ("pc", 256, 8), ("stackframe", 304, 8)]),
     ];
     let mut strings = vec![0];
     let mut name = |text: &str| {

@@ -5,5 +5,6 @@
 mod containers;
 mod damage;
 mod fake_kernel;
+mod logs;
 mod reference;
 mod synthetic;
