@@ -42,12 +42,19 @@ pub struct Image {
     pub info: String,
     tables: u64,
     pub machine: u16,
+    /// Parts of the memory by name, for damage in one reader's input.
+    pub regions: Vec<(&'static str, std::ops::Range<u64>)>,
 }
 
 impl Image {
     pub fn new(machine: u16) -> Self {
-        let mut image =
-            Self { bytes: vec![0; FUNCTION as usize * 16], info: String::new(), tables: 0, machine };
+        let mut image = Self {
+            bytes: vec![0; FUNCTION as usize * 16],
+            info: String::new(),
+            tables: 0,
+            machine,
+            regions: Vec::new(),
+        };
         image.tables = image.alloc(PAGE, PAGE);
         // The image through one large page, so that the page tables agree with the arithmetic. The levels are the same
         // on both processors, and so is an entry for a table or a small page.
@@ -95,6 +102,14 @@ impl Image {
 
     fn get64(&self, address: u64) -> u64 {
         u64::from_le_bytes(*self.bytes[(address - IMAGE) as usize..].first_chunk().unwrap())
+    }
+
+    /// Does one thing, and names the memory that it takes.
+    fn region<R>(&mut self, name: &'static str, fill: impl FnOnce(&mut Self) -> R) -> R {
+        let start = IMAGE + self.bytes.len() as u64;
+        let result = fill(self);
+        self.regions.push((name, start..IMAGE + self.bytes.len() as u64));
+        result
     }
 
     pub fn store(&mut self, bytes: &[u8]) -> u64 {
@@ -241,15 +256,13 @@ impl Fake {
             symbols.push((IMAGE + FUNCTION * i as u64, (*name).into()));
         }
         symbols.push((IMAGE + FUNCTION * FUNCTIONS.len() as u64, "_etext".into()));
-        image.ring(
-            &[
-                (1_000_000, "Linux version 6.12.0-fake"),
-                (2_500_000_000, "Kernel panic - not syncing: made up"),
-            ],
-            10,
-        );
-        orc(&mut image, &mut symbols);
-        btf(&mut image, &mut symbols);
+        let records = [
+            (1_000_000, "Linux version 6.12.0-fake"),
+            (2_500_000_000, "Kernel panic - not syncing: made up"),
+        ];
+        image.region("log", |image| image.ring(&records, 10));
+        image.region("orc", |image| orc(image, &mut symbols));
+        image.region("btf", |image| btf(image, &mut symbols));
         let mut define = |name: &str, address: u64| symbols.push((address, name.into()));
 
         let per_cpu = image.store(&[0_u64.to_le_bytes(), 4096_u64.to_le_bytes()].concat());
@@ -264,11 +277,10 @@ impl Fake {
         define("tainted_mask", image.store(&0x1000_u64.to_le_bytes()));
 
         // Idle tasks for both CPUs, the task that panicked, one that sleeps.
-        let tasks: Vec<u64> = [("swapper/0", 0), ("swapper/1", 0), ("culprit", 41), ("sleeper", 42)]
-            .into_iter()
-            .enumerate()
-            .map(|(i, (comm, pid))| new_task(&mut image, i as u64, comm, pid))
-            .collect();
+        let who = [("swapper/0", 0), ("swapper/1", 0), ("culprit", 41), ("sleeper", 42)];
+        let tasks: Vec<u64> = image.region("tasks", |image| {
+            (0..).zip(who).map(|(i, (comm, pid))| new_task(image, i, comm, pid)).collect()
+        });
         define("init_task", tasks[0]);
         ring_of(&mut image, tasks[0] + task::TASKS, &[tasks[2] + task::TASKS, tasks[3] + task::TASKS]);
         for (cpu, curr, idle) in [(0, tasks[2], tasks[0]), (1, tasks[1], tasks[1])] {
@@ -278,11 +290,11 @@ impl Fake {
         panicked(&mut image, areas + 64, VMALLOC + 2 * 2 * STACK);
         image.put32(tasks[3] + task::STATE, 2);
         cgroup(&mut image, tasks[2]);
-        let (module, list) = new_module(&mut image);
+        let (module, list) = image.region("modules", new_module);
         define("modules", list);
-        let program = new_program(&mut image);
+        let program = image.region("bpf", new_program);
         define("bpf_kallsyms", program);
-        kallsyms(&mut image, symbols);
+        image.region("kallsyms", |image| kallsyms(image, symbols));
         Self { image, tasks, module }
     }
 }
