@@ -122,9 +122,12 @@ fn kallsyms_keeps(name: &[u8]) -> bool {
         b"__AArch64ADRPThunk_",
     ];
     const SUFFIXES: [&[u8]; 3] = [b"_from_arm", b"_from_thumb", b"_veneer"];
-    !name.is_empty()
-        && !PREFIXES.iter().any(|p| name.starts_with(p))
-        && !SUFFIXES.iter().any(|s| name.ends_with(s))
+    // Only these begin a prefix; asking the first byte spares most names the search.
+    let special = match name.first() {
+        None => return false,
+        Some(first) => matches!(first, b'$' | b'.' | b'L' | b'_'),
+    };
+    !(special && PREFIXES.iter().any(|p| name.starts_with(p)) || SUFFIXES.iter().any(|s| name.ends_with(s)))
         && (memchr::memchr(b'.', name).is_none()
             || [&b".long_branch."[..], b".plt_branch."]
                 .iter()

@@ -57,6 +57,7 @@ pub(crate) fn read<'a>(
         base,
         work: budget.worker(),
         rust: false,
+        c: false,
         subprograms: Vec::new(),
         nodes: Vec::new(),
         origins: Vec::new(),
@@ -119,6 +120,43 @@ fn reference(value: &AttributeValue<Slice<'_>>) -> Option<Reference> {
     }
 }
 
+/// Entries whose children are of no interest, and many: members, enumerators, parameters of types and of calls.
+fn holds_no_code(tag: gimli::DwTag) -> bool {
+    matches!(
+        tag,
+        dw::DW_TAG_structure_type
+            | dw::DW_TAG_union_type
+            | dw::DW_TAG_enumeration_type
+            | dw::DW_TAG_subroutine_type
+            | dw::DW_TAG_call_site
+            | dw::DW_TAG_GNU_call_site
+    )
+}
+
+/// Reads the attributes of an entry for the only one of interest: where its next sibling is. GCC writes it, clang does
+/// not.
+fn sibling<'a>(
+    entries: &mut EntriesRaw<'_, Slice<'a>>,
+    abbreviation: &gimli::Abbreviation,
+) -> Result<Option<UnitOffset>, Failure> {
+    let specs = abbreviation.attributes();
+    let Some(at) = specs.iter().position(|spec| spec.name() == dw::DW_AT_sibling) else {
+        entries.skip_attributes(specs)?;
+        return Ok(None);
+    };
+    entries.skip_attributes(&specs[..at])?;
+    let sibling = unit_offset(&entries.read_attribute_inline(specs[at])?);
+    entries.skip_attributes(&specs[at + 1..])?;
+    Ok(sibling)
+}
+
+fn unit_offset(attribute: &Attribute<Slice<'_>>) -> Option<UnitOffset> {
+    match attribute.raw_value() {
+        AttributeValue::UnitRef(offset) => Some(offset),
+        _ => None,
+    }
+}
+
 /// Who runs from `start` to `end`; a higher node number is nested deeper.
 #[derive(Clone, Copy)]
 struct Interval {
@@ -148,6 +186,7 @@ struct Reader<'r, 'a> {
     base: u64,
     work: Work<'r>,
     rust: bool,
+    c: bool,
     subprograms: Vec<Subprogram<'a>>,
     nodes: Vec<Node>,
     /// The subprogram that each node is a copy of.
@@ -166,6 +205,7 @@ struct Entry<'a> {
     name: Option<AttributeValue<Slice<'a>>>,
     linkage: Option<AttributeValue<Slice<'a>>>,
     origin: Option<Reference>,
+    sibling: Option<UnitOffset>,
     call: (u64, u64, u64),
 }
 
@@ -173,11 +213,13 @@ impl<'a> Reader<'_, 'a> {
     /// Visits every entry once; acts on subprograms and inlined calls, steps over the rest.
     fn walk(&mut self) -> Result<(), Failure> {
         let mut entries = self.unit.entries_raw(None)?;
+        // The depth at which `entries` was opened.
+        let mut lift = 0;
         // The nodes that enclose the entry at hand, with the depth of their entries.
         let mut open: Vec<(isize, u32)> = Vec::new();
         let mut first = true;
         while !entries.is_empty() {
-            let (offset, depth) = (entries.next_offset(), entries.next_depth());
+            let (offset, depth) = (entries.next_offset(), entries.next_depth() + lift);
             let Some(abbreviation) = entries.read_abbreviation()? else { continue };
             while open.last().is_some_and(|&(above, _)| above >= depth) {
                 open.pop();
@@ -185,8 +227,14 @@ impl<'a> Reader<'_, 'a> {
             let tag = abbreviation.tag();
             if tag != dw::DW_TAG_subprogram && tag != dw::DW_TAG_inlined_subroutine {
                 if first {
-                    self.rust = self.language_is_rust(&mut entries, abbreviation)?;
+                    self.language(&mut entries, abbreviation)?;
                     first = false;
+                } else if abbreviation.has_children() && holds_no_code(tag) {
+                    if let Some(sibling) =
+                        sibling(&mut entries, abbreviation)?.filter(|at| *at > entries.next_offset())
+                    {
+                        (entries, lift) = (self.unit.entries_raw(Some(sibling))?, depth);
+                    }
                 } else {
                     entries.skip_attributes(abbreviation.attributes())?;
                 }
@@ -212,7 +260,14 @@ impl<'a> Reader<'_, 'a> {
             let node = u32::try_from(self.nodes.len() + 1).unwrap_or(u32::MAX);
             let before = self.intervals.len();
             self.ranges(&entry, node)?;
-            if self.intervals.len() == before || open.len() >= MAX_INLINE_DEPTH {
+            if self.intervals.len() == before {
+                // In C nothing inside an abstract function is concrete.
+                if let Some(sibling) = entry.sibling.filter(|at| self.c && *at > entries.next_offset()) {
+                    (entries, lift) = (self.unit.entries_raw(Some(sibling))?, depth);
+                }
+                continue;
+            }
+            if open.len() >= MAX_INLINE_DEPTH {
                 self.intervals.truncate(before);
                 continue;
             }
@@ -228,18 +283,21 @@ impl<'a> Reader<'_, 'a> {
         Ok(())
     }
 
-    fn language_is_rust(
-        &self,
+    fn language(
+        &mut self,
         entries: &mut EntriesRaw<'_, Slice<'a>>,
         abbreviation: &gimli::Abbreviation,
-    ) -> Result<bool, Failure> {
-        let mut rust = false;
+    ) -> Result<(), Failure> {
         for spec in abbreviation.attributes() {
-            let attribute = entries.read_attribute(*spec)?;
-            rust |= attribute.name() == dw::DW_AT_language
-                && matches!(attribute.value(), AttributeValue::Language(language) if language == dw::DW_LANG_Rust);
+            if let AttributeValue::Language(language) = entries.read_attribute(*spec)?.value() {
+                self.rust = language == dw::DW_LANG_Rust;
+                self.c = matches!(
+                    language,
+                    dw::DW_LANG_C | dw::DW_LANG_C89 | dw::DW_LANG_C99 | dw::DW_LANG_C11 | dw::DW_LANG_C17
+                );
+            }
         }
-        Ok(rust)
+        Ok(())
     }
 
     fn entry(
@@ -272,6 +330,7 @@ impl<'a> Reader<'_, 'a> {
                         value => value.udata_value().unwrap_or(0),
                     }
                 }
+                dw::DW_AT_sibling => entry.sibling = unit_offset(&attribute),
                 dw::DW_AT_call_line => entry.call.1 = attribute.udata_value().unwrap_or(0),
                 dw::DW_AT_call_column => entry.call.2 = attribute.udata_value().unwrap_or(0),
                 _ => {}
