@@ -5,22 +5,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use handover::boot::Ending;
 use handover::key::PublicKey;
-use handover::manifest::{Class, Kind};
+use handover::manifest::{Class, Kind, Source};
 use handover::receipt::Receipt;
 use handover::{EvidenceId, NodeId};
 use serde::Serialize;
 
+use crate::boot;
 use crate::clock::Clock;
 use crate::custody::{self, Erasure, Origin, State};
 use crate::deliver::{self, Outcome, Way};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::gather::{self, Circumstances};
-use crate::host::{Host, Root};
+use crate::gather::{self, Circumstances, Gathered};
+use crate::host::{self, Host, Root};
 use crate::http::{Client, Settings};
-use crate::source::{Find, Scan, kdump, pstore, systemd_archive};
+use crate::ledger::{self, Ledger};
+use crate::source::{Find, Scan, journal, kdump, pstore, systemd_archive};
 use crate::spool::Spool;
 use crate::spool::caps::{Caps, Sent};
 use crate::trust::Trust;
@@ -62,6 +65,10 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Offers again what the service did not take before.
     pub retry_held: bool,
+    /// Tells the service of this boot and how the one before ended.
+    pub tell_boot: bool,
+    /// The program that reads the journal; `None` leaves the journal alone.
+    pub journalctl: Option<PathBuf>,
     /// How much may wait in the spool.
     pub caps: Caps,
     /// How much is kept of what was handed over.
@@ -102,6 +109,8 @@ impl Config {
             tell_host_name: false,
             labels: BTreeMap::new(),
             retry_held: false,
+            tell_boot: false,
+            journalctl: None,
             caps: Caps::default(),
             sent: Sent::default(),
         }
@@ -163,19 +172,27 @@ pub struct Seen {
     erasable: bool,
 }
 
+impl Ground<'static> {
+    /// The running system.
+    pub fn system() -> Ground<'static> {
+        fn random(buffer: &mut [u8]) -> io::Result<()> {
+            getrandom::fill(buffer).map_err(io::Error::from)
+        }
+        Ground { disk: &crate::disk::System, clock: &crate::clock::System, random: &random }
+    }
+}
+
 /// One run on the running system.
 pub fn collect(config: &Config) -> Result<Summary, Error> {
-    let random = |buffer: &mut [u8]| getrandom::fill(buffer).map_err(io::Error::from);
-    let ground = Ground { disk: &crate::disk::System, clock: &crate::clock::System, random: &random };
-    collect_on(config, &ground)
+    collect_on(config, &Ground::system())
 }
 
 /// One run: looks through the sources, keeps what is new, hands over what waits, and erases what was handed over
 /// if that is wanted. An error is one that left nothing to do; everything else is in the summary.
 pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error> {
     let mut spool = Spool::open(ground.disk, &config.spool, ground.random)?;
-    let host =
-        Host::look(&Root::new(&config.root), &config.site, &spool.incarnation(), config.tell_host_name);
+    let root = Root::new(&config.root);
+    let host = Host::look(&root, &config.site, &spool.incarnation(), config.tell_host_name);
     let mut summary = Summary {
         node: host.node,
         found: Vec::new(),
@@ -188,9 +205,15 @@ pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error
         exit: Exit::Done,
     };
 
+    let started_us = started_us(&root, ground.clock);
+    let ledger = Ledger::open(ground.disk, &config.spool, &root, &host, started_us, false)?;
+    let on = Scene { config, ground, host: &host, ledger: &ledger };
     for find in look(config, ground, &mut summary) {
-        keep(&find, config, ground, &host, &mut spool, &mut summary);
+        for gathered in gather::read(ground.disk, &find) {
+            keep(&on, &find, gathered, &mut spool, &mut summary);
+        }
     }
+    ask_the_previous_boot(&on, &mut spool, &mut summary);
     withhold(config, ground, &mut spool, &mut summary);
     if config.retry_held {
         for id in spool.held()? {
@@ -198,7 +221,7 @@ pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error
         }
     }
     if !config.servers.is_empty() {
-        let Outcome { receipts, held, troubles, exit } = hand_over(config, ground, &host, &mut spool)?;
+        let Outcome { receipts, held, troubles, exit } = hand_over(&on, &mut spool)?;
         summary.receipts = receipts;
         summary.held = held;
         summary.troubles.extend(troubles);
@@ -241,56 +264,126 @@ fn look(config: &Config, ground: &Ground<'_>, summary: &mut Summary) -> Vec<Find
     finds
 }
 
+/// What is the same for everything that is found in a run.
+struct Scene<'a> {
+    config: &'a Config,
+    ground: &'a Ground<'a>,
+    host: &'a Host,
+    ledger: &'a Ledger,
+}
+
 /// Makes the records of a crash durable in the spool. A failure concerns these records; the others go on.
-fn keep(
-    find: &Find,
-    config: &Config,
-    ground: &Ground<'_>,
-    host: &Host,
-    spool: &mut Spool<'_>,
-    summary: &mut Summary,
-) {
-    for gathered in gather::read(ground.disk, find) {
-        let origins = gathered.origins();
-        let records: Vec<String> = gathered.names().into_iter().map(str::to_owned).collect();
-        let folder = origins.first().and_then(|o| o.path.parent()).map(Path::to_owned).unwrap_or_default();
-        for origin in origins.iter().filter(|origin| !origin.whole) {
-            summary.io(format!("{} could not be read in full", origin.path.display()));
+fn keep(on: &Scene<'_>, find: &Find, gathered: Gathered, spool: &mut Spool<'_>, summary: &mut Summary) {
+    let origins = gathered.origins();
+    let records: Vec<String> = gathered.names().into_iter().map(str::to_owned).collect();
+    let folder = origins.first().and_then(|o| o.path.parent()).map(Path::to_owned).unwrap_or_default();
+    for origin in origins.iter().filter(|origin| !origin.whole) {
+        summary.io(format!("{} could not be read in full", origin.path.display()));
+    }
+    let known = spool.covering(&origins);
+    let kept = match known {
+        Some(id) => Ok(id),
+        None => {
+            let clock = on.ground.clock;
+            let circumstances = Circumstances {
+                host: on.host,
+                incarnation: spool.incarnation(),
+                labels: &on.config.labels,
+                now_us: clock.wall_us(),
+                boottime_us: i64::try_from(clock.since_boot().as_micros()).unwrap_or(i64::MAX),
+                class: Class::Field,
+                ledger: on.ledger,
+            };
+            gathered
+                .describe(find, &circumstances)
+                .and_then(|evidence| spool.keep(&evidence).map(|_| evidence.manifest.evidence_id))
         }
-        let known = spool.covering(&origins);
-        let kept = match known {
-            Some(id) => Ok(id),
-            None => {
-                let circumstances = Circumstances {
-                    host,
-                    incarnation: spool.incarnation(),
-                    labels: &config.labels,
-                    now_us: ground.clock.wall_us(),
-                    boottime_us: i64::try_from(ground.clock.since_boot().as_micros()).unwrap_or(i64::MAX),
-                    class: Class::Field,
-                };
-                gathered
-                    .describe(find, &circumstances)
-                    .and_then(|evidence| spool.keep(&evidence).map(|_| evidence.manifest.evidence_id))
-            }
-        };
-        match kept {
-            Ok(evidence) => summary.found.push(Seen {
-                evidence,
-                kind: find.kind.clone(),
-                folder,
-                records,
-                new: known.is_none(),
-                state: State::Spooled,
-                origins,
-                erasable: find.erasable,
-            }),
-            Err(error) => {
-                summary.exit = summary.exit.and(error.exit());
-                let first = records.first().map(String::as_str).unwrap_or_default();
-                summary.troubles.push(format!("keeping {first}: {}", chain(&error)));
+    };
+    match kept {
+        Ok(evidence) => summary.found.push(Seen {
+            evidence,
+            kind: find.kind.clone(),
+            folder,
+            records,
+            new: known.is_none(),
+            state: State::Spooled,
+            origins,
+            erasable: find.erasable,
+        }),
+        Err(error) => {
+            summary.exit = summary.exit.and(error.exit());
+            let first = records.first().map(String::as_str).unwrap_or_default();
+            summary.troubles.push(format!("keeping {first}: {}", chain(&error)));
+        }
+    }
+}
+
+/// Enters the running boot in the ledger, or marks that it ends in order, as the units around a boot do.
+pub fn mark(config: &Config, ending: bool, ground: &Ground<'_>) -> Result<(), Error> {
+    let root = Root::new(&config.root);
+    if ending {
+        let boot = host::boot_id(&root)
+            .ok_or_else(|| Error::Setting("the running boot has no id below /proc".to_owned()))?;
+        return Ledger::mark_clean(ground.disk, &config.spool, boot, ground.clock.wall_us());
+    }
+    let spool = Spool::open(ground.disk, &config.spool, ground.random)?;
+    let host = Host::look(&root, &config.site, &spool.incarnation(), config.tell_host_name);
+    let started_us = started_us(&root, ground.clock);
+    Ledger::open(ground.disk, &config.spool, &root, &host, started_us, true).map(|_| ())
+}
+
+fn started_us(root: &Root, clock: &dyn Clock) -> i64 {
+    let since_boot_us = i64::try_from(clock.since_boot().as_micros()).unwrap_or(i64::MAX);
+    ledger::started_us(root).unwrap_or(clock.wall_us().saturating_sub(since_boot_us))
+}
+
+/// When the boot before did not end well, takes what it left beside dumps: the console and pmsg zones, and without
+/// any dump the journal's kernel lines.
+fn ask_the_previous_boot(on: &Scene<'_>, spool: &mut Spool<'_>, summary: &mut Summary) {
+    let (Some(previous), Some((ending, _, _))) = (on.ledger.previous(), on.ledger.ending(spool.entries()))
+    else {
+        return;
+    };
+    if matches!(ending, Ending::Clean | Ending::Unknown) {
+        return;
+    }
+    // A dump of a boot that the ledger cannot tell may be of this one: its console would count as a second crash.
+    let unclear = |seen: &Seen| {
+        let entry = spool.entry(&seen.evidence);
+        seen.kind == Kind::KernelLog && entry.is_some_and(|entry| entry.dead_boot.is_none())
+    };
+    if summary.found.iter().any(unclear) {
+        return;
+    }
+    for folder in &on.config.pstore {
+        // A folder that cannot be read was told before.
+        let Ok(scan) = pstore::scan_previous_boot(on.ground.disk, folder) else { continue };
+        for find in scan.finds {
+            for gathered in gather::read(on.ground.disk, &find) {
+                keep(on, &find, gathered, spool, summary);
             }
         }
+    }
+    let asked = spool.entries().any(|e| e.source == "journal" && e.dead_boot == Some(previous.id));
+    let Some(journalctl) = on.config.journalctl.as_deref().filter(|_| ending != Ending::Crash && !asked)
+    else {
+        return;
+    };
+    match journal::kernel_log(journalctl, &previous.id) {
+        Ok(text) if text.is_empty() => {}
+        Ok(text) => {
+            let find = Find {
+                kind: Kind::KernelLog,
+                source: Source { kind: "journal".to_owned(), backend: None },
+                records: Vec::new(),
+                crash_time: None,
+                erasable: false,
+                of_previous_boot: true,
+                gaps: Vec::new(),
+            };
+            keep(on, &find, Gathered::of_text("journal", text), spool, summary);
+        }
+        Err(error) => summary.troubles.push(format!("asking {}: {error}", journalctl.display())),
     }
 }
 
@@ -308,13 +401,9 @@ fn withhold(config: &Config, ground: &Ground<'_>, spool: &mut Spool<'_>, summary
     }
 }
 
-fn hand_over(
-    config: &Config,
-    ground: &Ground<'_>,
-    host: &Host,
-    spool: &mut Spool<'_>,
-) -> Result<Outcome, Error> {
-    if spool.ready_count()? == 0 {
+fn hand_over(on: &Scene<'_>, spool: &mut Spool<'_>) -> Result<Outcome, Error> {
+    let Scene { config, ground, host, ledger } = on;
+    if spool.ready_count()? == 0 && !config.tell_boot {
         return Ok(Outcome::default());
     }
     let token = match token(config, ground.disk) {
@@ -342,7 +431,17 @@ fn hand_over(
         clock: ground.clock,
         random: ground.random,
     };
-    deliver::deliver(spool, &way)
+    let mut outcome = deliver::deliver(spool, &way)?;
+    // A service that was not reached or trusted for evidence is told nothing else.
+    if config.tell_boot && outcome.exit <= Exit::Held && outcome.exit != Exit::Later {
+        let (now_us, since_boot) = (ground.clock.wall_us(), ground.clock.since_boot());
+        if let Some(record) = boot::record(config, host, ledger, spool, now_us, since_boot)?
+            && let Some(client) = way.clients.first()
+        {
+            outcome.troubles.extend(boot::tell(client, &record).err());
+        }
+    }
+    Ok(outcome)
 }
 
 /// Reads the token; a missing one stops the handing over, not the keeping.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use collector::agent::{self, Config, Summary};
+use collector::agent::{self, Config, Ground, Summary};
 use collector::exit::Exit;
 use collector::receipts::verify::Findings;
 use collector::trust::Trust;
@@ -27,6 +27,18 @@ enum Command {
     /// Exit codes: 0 all handed over, 65 some evidence is held, 74 a source or the spool failed, 75 the service is
     /// away (everything is kept), 76 a receipt or TLS is not to be trusted, 77 the token is not accepted.
     Collect(Collect),
+    /// Enter the running boot in the ledger, or mark that it ends in order; run by lastwords-boot.service.
+    Boot {
+        /// The spool's folder
+        #[arg(long, value_name = "DIR", default_value = "/var/spool/lastwords")]
+        spool: PathBuf,
+        /// Where /proc, /sys and /etc lie
+        #[arg(long, value_name = "DIR", default_value = "/")]
+        root: PathBuf,
+        /// Mark that this boot ends in order
+        #[arg(long)]
+        ending: bool,
+    },
     /// The receipts that this node holds
     #[command(subcommand)]
     Receipts(Receipts),
@@ -109,6 +121,10 @@ pub fn run() -> ExitCode {
     };
     match cli.command {
         Command::Collect(collect) => run_collect(collect),
+        Command::Boot { spool, root, ending } => {
+            let config = Config { root, ..Config::new(spool) };
+            told(agent::mark(&config, ending, &Ground::system()).map(|()| Exit::Done))
+        }
         Command::Receipts(Receipts::Verify { spool, key, json }) => {
             told(verify(&spool, key.as_deref()).map(|findings| print_findings(&findings, json)))
         }
@@ -184,6 +200,8 @@ fn run_collect(arguments: Collect) -> ExitCode {
         forget,
         deadline: Duration::from_secs(deadline),
         retry_held,
+        tell_boot: true,
+        journalctl: (!named).then(|| PathBuf::from("journalctl")),
         ..Config::new(spool)
     };
     let config = if named { config } else { config.with_usual_sources() };

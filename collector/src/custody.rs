@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use handover::key::Keyring;
 use handover::manifest::Kind;
 use handover::receipt::Receipt;
-use handover::{EvidenceId, NodeId, Sha256};
+use handover::{BootId, EvidenceId, NodeId, Sha256};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{self, Disk};
@@ -50,6 +50,9 @@ pub struct Entry {
     pub evidence_id: EvidenceId,
     /// What it is.
     pub kind: Kind,
+    /// Where it was found: `pstore`, `kdump`, `journal`, …
+    #[serde(default)]
+    pub source: String,
     /// Its bytes, after redaction.
     pub size: u64,
     /// Their digest.
@@ -58,6 +61,9 @@ pub struct Entry {
     pub manifest_sha256: Sha256,
     /// When, by the node's clock, µs since 1970 UTC.
     pub found_us: i64,
+    /// The boot that it is about, where the ledger knows it.
+    #[serde(default)]
+    pub dead_boot: Option<BootId>,
     /// The artifacts, in the order of the bytes.
     pub pieces: Vec<Origin>,
     /// Whether they are gone from where they were.

@@ -11,9 +11,10 @@ use handover::manifest::{self, Agent, Class, DeadBoot, Manifest, Note, Piece, Re
 use handover::{BootId, EvidenceId, Incarnation, Sha256, limits};
 
 use crate::custody::{Entry, Origin};
-use crate::disk::{Disk, Stat};
+use crate::disk::{Disk, FileKind, Stat};
 use crate::error::Error;
 use crate::host::Host;
+use crate::ledger::{Boot, Ledger};
 use crate::source::{Find, Form, PIECE, Record};
 
 /// Decoded bytes of one piece of evidence: half of what a small upload may hold, so that a record at its cap and
@@ -64,6 +65,8 @@ pub struct Circumstances<'a> {
     pub boottime_us: i64,
     /// Real, or asked for.
     pub class: Class,
+    /// The boots that are known.
+    pub ledger: &'a Ledger,
 }
 
 /// Reads the records of a crash. They are cut into several lots if they are more than one manifest or one
@@ -89,6 +92,14 @@ pub fn read(disk: &dyn Disk, find: &Find) -> Vec<Gathered> {
 }
 
 impl Gathered {
+    /// Text that lies in no file: a journal's.
+    pub fn of_text(name: &str, bytes: Vec<u8>) -> Gathered {
+        let sha256 = Sha256::of(&bytes);
+        let stat = Stat { kind: FileKind::Other, size: bytes.len() as u64, mtime_us: 0, device: 0, inode: 0 };
+        let record = Record { name: name.to_owned(), path: name.into(), stat, form: Form::Text };
+        Gathered { records: vec![Read { record, bytes, sha256, whole: true, notes: Vec::new() }] }
+    }
+
     /// Where the records came from, by which a spool knows whether it has them.
     pub fn origins(&self) -> Vec<Origin> {
         let origin = |read: &Read| {
@@ -126,6 +137,10 @@ impl Gathered {
             notes.push(note("more-notes", None, Some(format!("{} more", all + 1 - limits::NOTES))));
         }
 
+        let dead = dead_boot(find, &bytes, at.ledger);
+        if dead.is_none() {
+            notes.insert(0, note("host-of-finding-boot", None, None));
+        }
         let sha256 = Sha256::of(&bytes);
         let what = pieces.first().map(|piece| piece.name.clone()).unwrap_or_default();
         let manifest = Manifest {
@@ -138,13 +153,16 @@ impl Gathered {
             sha256,
             pieces,
             source: find.source.clone(),
-            dead_boot: DeadBoot { id: BootId::derived(&host.node, &first), basis: "derived".to_owned() },
+            dead_boot: match dead {
+                Some(boot) => DeadBoot { id: boot.id, basis: "ledger".to_owned() },
+                None => DeadBoot { id: BootId::derived(&host.node, &first), basis: "derived".to_owned() },
+            },
             found_boot: host.boot,
             found_us: at.now_us,
             found_boottime_us: at.boottime_us,
             crash_time: find.crash_time.clone().filter(|time| is_set(time.us)),
             clock: host.clock.clone(),
-            host: host.machine.clone(),
+            host: dead.map_or(&host.machine, |boot| &boot.machine).clone(),
             labels: at.labels.clone(),
             agent: agent(),
             redaction: Redaction::default(),
@@ -157,10 +175,12 @@ impl Gathered {
         let entry = Entry {
             evidence_id: manifest.evidence_id,
             kind: manifest.kind.clone(),
+            source: manifest.source.kind.clone(),
             size: manifest.size,
             sha256,
             manifest_sha256: Sha256::of(manifest.bytes()),
             found_us: at.now_us,
+            dead_boot: dead.map(|boot| boot.id),
             pieces: origins,
             erased: false,
             withheld: false,
@@ -228,7 +248,7 @@ fn read_dump(record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
 }
 
 fn crash_notes(find: &Find, host: &Host) -> Vec<Note> {
-    let mut notes = vec![note("host-of-finding-boot", None, None)];
+    let mut notes = Vec::new();
     if !host.has_machine_id {
         notes.push(note("no-machine-id", None, None));
     }
@@ -238,6 +258,15 @@ fn crash_notes(find: &Find, host: &Host) -> Vec<Note> {
 
 fn note(code: &str, piece: Option<&str>, detail: Option<String>) -> Note {
     Note { code: code.to_owned(), piece: piece.map(str::to_owned), at: None, detail }
+}
+
+/// The boot that died. What was left by the boot before, whatever its time, says so itself.
+fn dead_boot<'a>(find: &Find, bytes: &[u8], ledger: &'a Ledger) -> Option<&'a Boot> {
+    if find.of_previous_boot {
+        return ledger.previous();
+    }
+    let died_us = find.crash_time.as_ref()?.us;
+    ledger.of_text(bytes, died_us)
 }
 
 /// What the kernel said, without the number that differs between architectures.

@@ -8,6 +8,7 @@
 //! system call: the next one goes on.
 
 pub mod agent;
+pub mod boot;
 pub mod clock;
 pub mod custody;
 pub mod deliver;
@@ -17,6 +18,7 @@ pub mod exit;
 pub mod gather;
 pub mod host;
 pub mod http;
+pub mod ledger;
 pub mod receipts;
 pub mod source;
 pub mod spool;

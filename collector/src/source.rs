@@ -8,6 +8,7 @@ use handover::manifest::{CrashTime, Kind, Source};
 
 use crate::disk::{Disk, FileKind, Stat};
 
+pub mod journal;
 pub mod kdump;
 pub mod pstore;
 pub mod systemd_archive;
@@ -29,6 +30,8 @@ pub struct Find {
     pub crash_time: Option<CrashTime>,
     /// Whether they are ours to erase once somebody else has them.
     pub erasable: bool,
+    /// Whether it is known to be of the boot before this one, as a console zone is.
+    pub of_previous_boot: bool,
     /// Damage that shows without reading them.
     pub gaps: Vec<String>,
 }

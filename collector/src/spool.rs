@@ -10,6 +10,7 @@
 //! held/<id>.parcel    durable, not taken by the service
 //! sent/<id>.parcel    the service has it; kept a while, against a service that forgets
 //! receipts.log  the receipts
+//! boots/        the boots that were seen, and which of them ended cleanly
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
@@ -52,7 +53,7 @@ pub struct Ready {
     pub total: u64,
 }
 
-const FOLDERS: [&str; 5] = ["tmp", "sources", "ready", "held", "sent"];
+const FOLDERS: [&str; 6] = ["tmp", "sources", "ready", "held", "sent", "boots"];
 
 impl<'d> Spool<'d> {
     /// Opens a spool, makes it if it is not there, and repairs what a stopped agent left: empties `tmp/`, cuts a

@@ -40,6 +40,7 @@ pub fn scan(disk: &dyn Disk, crash: &Path, now_us: i64) -> io::Result<Scan> {
             crash_time: Some(CrashTime { us: log.stat.mtime_us, basis: "file-mtime".to_owned() }),
             records: vec![Record { form, ..log }],
             erasable: false,
+            of_previous_boot: false,
             gaps: Vec::new(),
         });
     }

@@ -29,6 +29,31 @@ pub fn scan(disk: &dyn Disk, folder: &Path) -> io::Result<Scan> {
     Ok(scan)
 }
 
+/// The zones that are filled in every boot: console and pmsg, as the boot before left them. Worth handing over
+/// when it did not end well.
+pub fn scan_previous_boot(disk: &dyn Disk, folder: &Path) -> io::Result<Scan> {
+    let mut scan = Scan::default();
+    for name in disk.list(folder)? {
+        let Some(parsed) = pstore::parse_name(&name) else { continue };
+        if !matches!(parsed.kind, RecordKind::Console | RecordKind::Pmsg) {
+            continue;
+        }
+        let Some(record) = super::record(disk, folder, name, &mut scan) else { continue };
+        scan.finds.push(Find {
+            kind: kind(parsed.kind),
+            source: Source { kind: "pstore".to_owned(), backend: Some(parsed.backend.to_string()) },
+            records: vec![record],
+            // Their time is that of this boot.
+            crash_time: None,
+            // The next boot fills them again; there is nothing to make room for.
+            erasable: false,
+            of_previous_boot: true,
+            gaps: Vec::new(),
+        });
+    }
+    Ok(scan)
+}
+
 /// Records that lie in several folders, as copies do, put together.
 pub(crate) fn scan_copies(disk: &dyn Disk, folders: &[PathBuf], source: &str, scan: &mut Scan) {
     let mut seen = Vec::new();
@@ -79,6 +104,7 @@ fn find(seen: &[Seen], group: &Group, source: &str, erasable: bool) -> Find {
         records: group.records.iter().map(|&index| seen[index].record.clone()).collect(),
         crash_time: group.time_us.map(|us| CrashTime { us, basis: basis.to_owned() }),
         erasable,
+        of_previous_boot: false,
         gaps: group.missing.iter().map(|hole| format!("part {} of dump {}", hole.part, hole.count)).collect(),
     }
 }

@@ -7,7 +7,7 @@
 //! part is left beside it (versions before 253 mixed up part and count). The archive is systemd's: nothing is erased.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use handover::manifest::{CrashTime, Kind, Source};
 
@@ -45,7 +45,7 @@ pub fn scan(disk: &dyn Disk, archive: &Path) -> io::Result<Scan> {
 }
 
 /// Takes `dmesg.txt` where it is all that is left.
-fn scan_joined(disk: &dyn Disk, folder: &PathBuf, scan: &mut Scan) {
+fn scan_joined(disk: &dyn Disk, folder: &Path, scan: &mut Scan) {
     let names = disk.list(folder).unwrap_or_default();
     let has_parts = names.iter().any(|name| report::pstore::parse_name(name).is_some());
     if has_parts || !names.iter().any(|name| name == JOINED) {
@@ -59,6 +59,7 @@ fn scan_joined(disk: &dyn Disk, folder: &PathBuf, scan: &mut Scan) {
         records: vec![record],
         crash_time,
         erasable: false,
+        of_previous_boot: false,
         gaps: Vec::new(),
     });
 }

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use handover::boot::BootRecord;
 use handover::canonical::Document;
 use handover::key::{KeyEntry, KeyState, Keys, SigningKey};
 use handover::manifest::{Manifest, Piece};
@@ -51,6 +52,7 @@ struct State {
     offer_faults: VecDeque<Fault>,
     upload_faults: VecDeque<Fault>,
     requests: Vec<String>,
+    boots: Vec<BootRecord>,
     rotated: bool,
     closed: bool,
 }
@@ -113,6 +115,11 @@ impl Service {
 
     pub fn manifest(&self, id: &EvidenceId) -> Manifest {
         (*self.state.lock().unwrap().evidence[id].0).clone()
+    }
+
+    /// The boot records that came, in order.
+    pub fn boots(&self) -> Vec<BootRecord> {
+        self.state.lock().unwrap().boots.clone()
     }
 
     /// How many receipts of a disposition were made.
@@ -181,7 +188,7 @@ impl State {
             reason: (!disposition.takes_custody()).then(|| "kind-not-wanted".to_owned()),
             retry_after_s: None,
         };
-        let envelope = Envelope::seal(receipt, &key);
+        let envelope = seal(receipt, &key);
         self.chains.insert(manifest.node_id, (seq + 1, envelope.hash()));
         self.receipts.entry(id).or_default().insert(disposition.as_str(), envelope.clone());
         envelope
@@ -240,6 +247,13 @@ impl State {
         keys.push(first);
         serde_json::to_vec(&Keys { service: SERVICE, active, keys }).unwrap()
     }
+}
+
+/// Signing is slow in a debug build, and the crash-point matrix has the same receipts signed again and again.
+fn seal(receipt: Receipt, key: &SigningKey) -> Envelope {
+    static SEALED: Mutex<BTreeMap<String, Envelope>> = Mutex::new(BTreeMap::new());
+    let mut sealed = SEALED.lock().unwrap();
+    sealed.entry(format!("{receipt:?}")).or_insert_with(|| Envelope::seal(receipt, key)).clone()
 }
 
 struct Reply {
@@ -307,6 +321,12 @@ fn sound(state: &mut State, method: &str, path: &str, body: &[u8]) -> Reply {
     match (method, path) {
         ("get", "/api/v1/handover/keys") => reply(200, state.keys()),
         ("post", "/api/v1/evidence/offers") => reply(200, state.offer(body)),
+        ("put", path) if path.contains("/boots/") => {
+            let record: BootRecord = serde_json::from_slice(body).unwrap();
+            assert_eq!(path, format!("/api/v1/nodes/{}/boots/{}", record.node_id, record.boot_id));
+            state.boots.push(record);
+            reply(200, b"{}".to_vec())
+        }
         ("put", path) => match state.upload(path, body) {
             Ok(envelope) => reply(201, envelope.bytes()),
             Err(refusal) => problem(&refusal),
