@@ -67,6 +67,12 @@ pub(crate) struct Story {
 }
 
 impl Story {
+    /// The panic's own words, without what each panic begins with.
+    pub fn panic_words(&self) -> Option<&str> {
+        let words = self.panic.as_ref()?.words.as_str();
+        Some(words.split_once("not syncing: ").map_or(words, |(_, words)| words))
+    }
+
     /// Whether something of the evidence is lost or spoiled.
     pub fn damaged(&self) -> bool {
         self.notes.iter().any(|note| note.damage)

@@ -6,6 +6,8 @@ mod bad_input;
 mod custody;
 mod harness;
 mod kill;
+mod pages;
 mod parts;
+mod state;
 mod symbols;
 mod whole_way;
