@@ -1,9 +1,11 @@
 //! REST under `/api/v1`: one file a resource, each handler beside what it takes and gives.
 
+pub mod boots;
 pub mod crashes;
 pub mod evidence;
 pub mod handover;
 pub mod nodes;
+pub mod readiness;
 pub mod signatures;
 pub mod symbols;
 pub mod uploads;

@@ -86,7 +86,17 @@ async fn count(db: &mut SqliteConnection, arrived: &Arrived, reading: &Reading) 
     let release = release::Release { kernel, build_id: build_id.as_deref(), arch };
     let release = release::upsert(db, &release, received_us).await?;
     let of_node = class(manifest.class);
-    let node = node::upsert(db, manifest, of_node, release, received_us).await?;
+    let said = node::Word {
+        node_id: &manifest.node_id,
+        class: of_node,
+        name: &manifest.host.name,
+        incarnation: &manifest.incarnation,
+        agent_version: &manifest.agent.version,
+        release,
+        labels: &manifest.labels,
+        received_us,
+    };
+    let node = node::upsert(db, &said).await?;
     let dead = &manifest.dead_boot;
     let fatal = parsed.cause().is_some();
     let boot = boot::upsert(db, node, &dead.id, basis(&dead.basis), release, received_us, fatal).await?;

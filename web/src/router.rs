@@ -11,7 +11,9 @@ use axum::routing::{get, head, post, put};
 use handover::problem::Problem;
 use handover::{PROTOCOL, PROTOCOL_HEADER, SERVICE_HEADER};
 
-use crate::api::{crashes, evidence, handover as protocol, nodes, signatures, symbols, uploads};
+use crate::api::{
+    boots, crashes, evidence, handover as protocol, nodes, readiness, signatures, symbols, uploads,
+};
 use crate::app::AppState;
 use crate::problem::{self, Error};
 use crate::{drain, health, pages, random};
@@ -35,6 +37,9 @@ pub fn router(app: AppState) -> Router {
         .route("/nodes", get(nodes::list))
         .route("/nodes/{node_id}", get(nodes::one))
         .route("/nodes/{node_id}/receipts", get(nodes::receipts))
+        .route("/nodes/{node_id}/boots", get(boots::list))
+        .route("/nodes/{node_id}/boots/{boot_id}", put(boots::put))
+        .route("/nodes/{node_id}/readiness", get(readiness::get).put(readiness::put))
         .route("/symbols", put(symbols::put).post(symbols::put).get(symbols::list))
         .route("/symbols/missing", get(symbols::missing));
     Router::new()

@@ -10,10 +10,19 @@ CREATE TABLE node (
   first_us      INTEGER NOT NULL,
   last_us       INTEGER NOT NULL,            -- our clock, when it last handed something over
   crashes       INTEGER NOT NULL DEFAULT 0,
+  -- Would a crash be captured: 0 unknown, 1 unarmed, 2 armed, 3 proven. It holds until `readiness_until_us` by our
+  -- clock; then the oldest of its checks says nothing any more.
+  readiness          INTEGER NOT NULL DEFAULT 0,
+  readiness_us       INTEGER NOT NULL DEFAULT 0, -- checked, by the node's clock
+  readiness_until_us INTEGER NOT NULL DEFAULT 0,
+  readiness_seen_us  INTEGER NOT NULL DEFAULT 0, -- when it came, by ours
+  readiness_boot     BLOB    NOT NULL DEFAULT x'',
+  readiness_doc      TEXT    NOT NULL DEFAULT '',
   CONSTRAINT node_key_unique UNIQUE (node_key),
   CONSTRAINT node_release_fk FOREIGN KEY (release_id) REFERENCES release (id)
 ) STRICT;
 CREATE INDEX node_by_last ON node (class, last_us, id);
+CREATE INDEX node_by_readiness ON node (class, readiness, last_us, id);
 CREATE INDEX node_by_crashes ON node (class, crashes, id);
 
 -- Operator's words about a node, from its newest manifest.

@@ -1,6 +1,7 @@
 //! Boots: which crashes belong together.
 
 use handover::BootId;
+use handover::boot::{BootRecord, Ending};
 use sqlx::{SqliteConnection, SqliteExecutor};
 
 use super::Result;
@@ -21,6 +22,7 @@ pub async fn upsert(
          ON CONFLICT (node_id, boot_key) DO UPDATE SET
            basis = min(basis, excluded.basis),
            seen_us = max(seen_us, excluded.seen_us),
+           release_id = coalesce(release_id, excluded.release_id),
            ending = CASE WHEN excluded.ending = 0 THEN ending ELSE excluded.ending END
          RETURNING id",
     )
@@ -36,6 +38,104 @@ pub async fn upsert(
 
 const RUNNING_OR_UNKNOWN: i64 = 0;
 const ENDED_BY_CRASH: i64 = 2;
+const SILENT: i64 = 5;
+/// The node's own ledger, the best there is.
+const LEDGER: i64 = 0;
+
+/// How an ending is stored.
+fn stored(ending: Ending) -> i64 {
+    match ending {
+        Ending::Unknown => RUNNING_OR_UNKNOWN,
+        Ending::Clean => 1,
+        Ending::Crash => ENDED_BY_CRASH,
+        Ending::Hardware => 3,
+        Ending::Watchdog | Ending::Power => 4,
+        Ending::Silent => SILENT,
+    }
+}
+
+/// A boot record, ready to be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Word<'a> {
+    /// Row of the node.
+    pub node: i64,
+    /// Row of its kernel in this boot.
+    pub release: i64,
+    /// What the node says.
+    pub record: &'a BootRecord,
+    /// The record as it came.
+    pub doc: &'a str,
+    /// When, by our clock.
+    pub received_us: i64,
+}
+
+/// Keeps a boot record if its revision is higher than the one that is kept. Returns the revision that is kept
+/// now; what it says of the boot before is taken over only with it.
+pub async fn report(db: &mut SqliteConnection, word: &Word<'_>) -> Result<u64> {
+    let Word { node, release, record, doc, received_us } = *word;
+    let rev = i64::try_from(record.rev).unwrap_or(i64::MAX);
+    let kept: Option<i64> = sqlx::query_scalar("SELECT rev FROM boot WHERE node_id = $1 AND boot_key = $2")
+        .bind(node)
+        .bind(&record.boot_id.as_bytes()[..])
+        .fetch_optional(&mut *db)
+        .await?;
+    if let Some(kept) = kept.filter(|kept| *kept >= rev) {
+        return Ok(kept.unsigned_abs());
+    }
+    let ended = record.ended.as_ref();
+    sqlx::query(
+        "INSERT INTO boot (node_id, boot_key, basis, release_id, ordinal, rev, started_us, seen_us, ended_us, ending,
+                           doc)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+         ON CONFLICT (node_id, boot_key) DO UPDATE SET
+           basis = excluded.basis, release_id = excluded.release_id, ordinal = excluded.ordinal, rev = excluded.rev,
+           started_us = excluded.started_us, seen_us = max(seen_us, excluded.seen_us),
+           ended_us = coalesce(excluded.ended_us, ended_us),
+           ending = CASE WHEN excluded.ending = 0 THEN ending ELSE excluded.ending END, doc = excluded.doc",
+    )
+    .bind(node)
+    .bind(&record.boot_id.as_bytes()[..])
+    .bind(LEDGER)
+    .bind(release)
+    .bind(i64::try_from(record.ordinal).ok())
+    .bind(rev)
+    .bind(record.started.us)
+    .bind(received_us)
+    .bind(ended.map(|ended| ended.us))
+    .bind(ended.map_or(RUNNING_OR_UNKNOWN, |ended| stored(ended.ending)))
+    .bind(doc)
+    .execute(&mut *db)
+    .await?;
+    if let Some(previous) = &record.previous {
+        // Evidence of a crash is stronger than a node's word that it found none.
+        sqlx::query(
+            "INSERT INTO boot (node_id, boot_key, basis, seen_us, ended_us, ending) VALUES ($1, $2, $3, $4, NULL, $5)
+             ON CONFLICT (node_id, boot_key) DO UPDATE SET
+               basis = min(basis, excluded.basis),
+               ending = CASE WHEN excluded.ending = 0 OR (ending = 2 AND excluded.ending = 5) THEN ending
+                             ELSE excluded.ending END",
+        )
+        .bind(node)
+        .bind(&previous.boot_id.as_bytes()[..])
+        .bind(LEDGER)
+        .bind(record.started.us.min(received_us))
+        .bind(stored(previous.ending))
+        .execute(&mut *db)
+        .await?;
+    }
+    Ok(record.rev)
+}
+
+/// The number that a node's agent gave a boot; none when it never reported it.
+pub async fn ordinal(db: impl SqliteExecutor<'_>, node: i64, key: &[u8]) -> Result<Option<i64>> {
+    let row: Option<Option<i64>> =
+        sqlx::query_scalar("SELECT ordinal FROM boot WHERE node_id = $1 AND boot_key = $2")
+            .bind(node)
+            .bind(key)
+            .fetch_optional(db)
+            .await?;
+    Ok(row.flatten())
+}
 
 /// How many boots of a node are known.
 pub async fn count(db: impl SqliteExecutor<'_>, node: i64) -> Result<i64> {
@@ -53,8 +153,14 @@ pub struct Boot {
     pub boot_id: BootId,
     /// Kernel release, where known.
     pub kernel: Option<String>,
-    /// When something was last heard of it, µs since 1970 UTC.
+    /// Counts the boots of the node, by its agent.
+    pub ordinal: Option<i64>,
+    /// When it began, by the node's clock, µs since 1970 UTC.
+    pub started_us: Option<i64>,
+    /// When something was last heard of it, by ours.
     pub seen_us: i64,
+    /// When it ended, by the node's clock, where somebody knows.
+    pub ended_us: Option<i64>,
     /// 0 ledger, 1 journal, 2 record, 3 derived from evidence.
     pub basis: i64,
     /// 0 running or unknown, 1 clean, 2 crash, 3 hardware, 4 watchdog or power, 5 silent.
@@ -66,7 +172,8 @@ pub struct Boot {
 /// The newest boots of a node.
 pub async fn of_node(db: impl SqliteExecutor<'_>, node: i64, limit: u32) -> Result<Vec<Boot>> {
     sqlx::query_as(
-        "SELECT b.id, b.boot_key AS boot_id, r.kernel, b.seen_us, b.basis, b.ending,
+        "SELECT b.id, b.boot_key AS boot_id, r.kernel, b.ordinal, b.started_us, b.seen_us, b.ended_us,
+                b.basis, b.ending,
                 (SELECT count(*) FROM crash c WHERE c.boot_id = b.id) AS crashes
            FROM boot b LEFT JOIN release r ON r.id = b.release_id
           WHERE b.node_id = $1 ORDER BY b.seen_us DESC, b.id DESC LIMIT $2",

@@ -1,7 +1,8 @@
 //! Nodes: machines that handed something over.
 
-use handover::NodeId;
-use handover::manifest::Manifest;
+use std::collections::BTreeMap;
+
+use handover::{Incarnation, NodeId};
 use serde::Serialize;
 use sqlx::{FromRow, QueryBuilder, SqliteConnection, SqliteExecutor};
 
@@ -31,6 +32,44 @@ pub struct Node {
     pub crashes: i64,
     /// 0 field, 1 drill, 2 canary.
     pub class: i64,
+    /// Would a crash be captured, as it was last said; it holds until `readiness_until_us`.
+    #[sqlx(try_from = "i64")]
+    pub readiness: Armed,
+    /// When the oldest of the checks says nothing any more, by our clock.
+    pub readiness_until_us: i64,
+}
+
+impl Node {
+    /// Whether a crash would be captured, as far as is known at `now_us`.
+    pub fn armed(&self, now_us: i64) -> Armed {
+        if now_us < self.readiness_until_us { self.readiness } else { Armed::Unknown }
+    }
+}
+
+/// Whether a crash of a node would be captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Armed {
+    /// Nobody said, or what was said is too old.
+    #[default]
+    Unknown = 0,
+    /// A check fails.
+    Unarmed = 1,
+    /// Every check passes.
+    Armed = 2,
+    /// A drill proved it, and nothing changed since.
+    Proven = 3,
+}
+
+impl From<i64> for Armed {
+    fn from(stored: i64) -> Armed {
+        match stored {
+            1 => Armed::Unarmed,
+            2 => Armed::Armed,
+            3 => Armed::Proven,
+            _ => Armed::Unknown,
+        }
+    }
 }
 
 /// What a list of nodes is sorted by, falling.
@@ -62,7 +101,8 @@ impl Sort {
 }
 
 const SELECT: &str = "
-    SELECT n.id, n.node_key AS node_id, n.name, n.agent_version, r.kernel, n.first_us, n.last_us, n.crashes, n.class
+    SELECT n.id, n.node_key AS node_id, n.name, n.agent_version, r.kernel, n.first_us, n.last_us, n.crashes, n.class,
+           n.readiness, n.readiness_until_us
       FROM node n LEFT JOIN release r ON r.id = n.release_id";
 
 /// One node.
@@ -132,15 +172,31 @@ pub async fn hit_by(db: impl SqliteExecutor<'_>, signature: i64, limit: u32) -> 
     .await
 }
 
-/// Takes over what a manifest says of its node; an older manifest read late does not undo a newer one's word.
-pub async fn upsert(
-    db: &mut SqliteConnection,
-    manifest: &Manifest,
-    class: i64,
-    release: i64,
-    received_us: i64,
-) -> Result<i64> {
-    let id: i64 = sqlx::query_scalar(
+/// What a manifest or a boot record says of its node.
+#[derive(Clone, Copy, Debug)]
+pub struct Word<'a> {
+    /// Its public id.
+    pub node_id: &'a NodeId,
+    /// 0 field, 1 drill, 2 canary.
+    pub class: i64,
+    /// Its name; empty unless its owner allowed to send it.
+    pub name: &'a str,
+    /// The life of its agent's state folder.
+    pub incarnation: &'a Incarnation,
+    /// Version of its agent.
+    pub agent_version: &'a str,
+    /// Row of its kernel.
+    pub release: i64,
+    /// Operator's words about it.
+    pub labels: &'a BTreeMap<String, String>,
+    /// When it came, by our clock.
+    pub received_us: i64,
+}
+
+/// Takes over what is said of a node; an older word read late does not undo a newer one.
+pub async fn upsert(db: &mut SqliteConnection, word: &Word<'_>) -> Result<i64> {
+    let Word { node_id, class, name, incarnation, agent_version, release, labels: said, received_us } = *word;
+    let (id, newest): (i64, bool) = sqlx::query_as(
         "INSERT INTO node (node_key, class, name, incarnation, agent_version, release_id, first_us, last_us)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
          ON CONFLICT (node_key) DO UPDATE SET
@@ -151,27 +207,107 @@ pub async fn upsert(
            release_id = CASE WHEN excluded.last_us >= last_us THEN excluded.release_id ELSE release_id END,
            first_us = min(first_us, excluded.first_us),
            last_us = max(last_us, excluded.last_us)
-         RETURNING id",
+         RETURNING id, last_us = $7",
     )
-    .bind(&manifest.node_id.as_bytes()[..])
+    .bind(&node_id.as_bytes()[..])
     .bind(class)
-    .bind(&manifest.host.name)
-    .bind(&manifest.incarnation.as_bytes()[..])
-    .bind(&manifest.agent.version)
+    .bind(name)
+    .bind(&incarnation.as_bytes()[..])
+    .bind(agent_version)
     .bind(release)
     .bind(received_us)
     .fetch_one(&mut *db)
     .await?;
-    sqlx::query("DELETE FROM node_label WHERE node_id = $1").bind(id).execute(&mut *db).await?;
-    for (name, value) in &manifest.labels {
-        sqlx::query("INSERT INTO node_label (node_id, name, value) VALUES ($1, $2, $3)")
-            .bind(id)
-            .bind(name)
-            .bind(value)
-            .execute(&mut *db)
-            .await?;
+    let known: BTreeMap<String, String> = labels(&mut *db, id).await?.into_iter().collect();
+    if newest && known != *said {
+        sqlx::query("DELETE FROM node_label WHERE node_id = $1").bind(id).execute(&mut *db).await?;
+        for (name, value) in said {
+            sqlx::query("INSERT INTO node_label (node_id, name, value) VALUES ($1, $2, $3)")
+                .bind(id)
+                .bind(name)
+                .bind(value)
+                .execute(&mut *db)
+                .await?;
+        }
     }
     Ok(id)
+}
+
+/// The newest readiness document of a node.
+#[derive(Clone, Debug, FromRow)]
+pub struct Readiness {
+    /// Row id of the node.
+    pub id: i64,
+    /// When it was checked, by the node's clock.
+    pub readiness_us: i64,
+    /// When it came, by ours.
+    pub readiness_seen_us: i64,
+    /// The boot in which it was checked; empty before the first.
+    pub readiness_boot: Vec<u8>,
+    /// The document; empty before the first.
+    pub readiness_doc: String,
+}
+
+/// The readiness of a node; none while nobody has heard of the node.
+pub async fn readiness(db: impl SqliteExecutor<'_>, node: &NodeId) -> Result<Option<Readiness>> {
+    sqlx::query_as(
+        "SELECT id, readiness_us, readiness_seen_us, readiness_boot, readiness_doc FROM node WHERE node_key = $1",
+    )
+    .bind(&node.as_bytes()[..])
+    .fetch_optional(db)
+    .await
+}
+
+/// Keeps a readiness document. `until_us`: when the first of its checks is too old, by our clock.
+pub async fn set_readiness(
+    db: &mut SqliteConnection,
+    readiness: &Readiness,
+    state: Armed,
+    until_us: i64,
+) -> Result<()> {
+    let Readiness { id, readiness_us, readiness_seen_us, readiness_boot, readiness_doc } = readiness;
+    sqlx::query(
+        "UPDATE node SET readiness = $2, readiness_us = $3, readiness_until_us = $4, readiness_seen_us = $5,
+                readiness_boot = $6, readiness_doc = $7, last_us = max(last_us, $5)
+          WHERE id = $1",
+    )
+    .bind(id)
+    .bind(state as i64)
+    .bind(readiness_us)
+    .bind(until_us)
+    .bind(readiness_seen_us)
+    .bind(readiness_boot)
+    .bind(readiness_doc)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// How many nodes of class field would a crash be captured of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromRow, Serialize)]
+pub struct ArmedCounts {
+    /// A drill proved it, and nothing changed since.
+    pub proven: i64,
+    /// Every check passes.
+    pub armed: i64,
+    /// A check fails.
+    pub unarmed: i64,
+    /// Nobody said, or what was said is too old.
+    pub unknown: i64,
+}
+
+/// Counts nodes by readiness, as it holds at `now_us`.
+pub async fn count_armed(db: impl SqliteExecutor<'_>, now_us: i64) -> Result<ArmedCounts> {
+    sqlx::query_as(
+        "SELECT count(*) FILTER (WHERE readiness = 3 AND readiness_until_us > $1) AS proven,
+                count(*) FILTER (WHERE readiness = 2 AND readiness_until_us > $1) AS armed,
+                count(*) FILTER (WHERE readiness = 1 AND readiness_until_us > $1) AS unarmed,
+                count(*) FILTER (WHERE readiness = 0 OR readiness_until_us <= $1) AS unknown
+           FROM node WHERE class = 0",
+    )
+    .bind(now_us)
+    .fetch_one(db)
+    .await
 }
 
 /// How many nodes of class field handed something over since.
