@@ -53,6 +53,7 @@ pub(crate) struct Section {
     pub size: u64,
     pub link: u32,
     pub info: u32,
+    pub align: u64,
     offset: u64,
 }
 
@@ -115,6 +116,7 @@ impl Elf {
             size: s.sh_size,
             link: s.sh_link,
             info: s.sh_info,
+            align: s.sh_addralign,
             offset: s.sh_offset,
         });
         let mut sections: Vec<Section> = sections.collect();

@@ -14,6 +14,9 @@ use crate::symtab::{is_prefix_symbol, stem};
 /// Same-named statics come in dozens (`init`, `probe`); more are not worth anybody's time.
 const MAX_CANDIDATES: usize = 64;
 
+/// Behind the last symbol of a section may come others without symbols, and the rest of a page: two pages at most.
+const TAIL: u64 = 0x2000;
+
 /// A frame as the kernel printed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<'q> {
@@ -205,7 +208,7 @@ impl Image {
 
 fn fit(symbols: &Index, symbol: &SymbolAt<'_>, printed: Option<u64>) -> Fit {
     let Some(printed) = printed else { return Fit::Unknown };
-    let at_the_end = symbol.last && printed >= symbol.ksize;
+    let at_the_end = symbol.last && (symbol.elf_size..symbol.elf_size + TAIL).contains(&printed);
     if printed == symbol.ksize || at_the_end {
         Fit::Kallsyms
     } else if printed == symbol.elf_size {

@@ -13,17 +13,20 @@ use crate::error::Error;
 /// A vmlinux with everything built in has half a million text symbols.
 const MAX_SYMBOLS: usize = 1 << 24;
 
+/// Module text is allocated in whole pages.
+const PAGE: u64 = 0x1000;
+
 /// A place in the text that has a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Symbol {
     pub address: u64,
-    /// As the kernel prints it: up to the next symbol of the section, or to its end.
+    /// As the kernel prints it: up to the next symbol in memory, or to the end.
     pub ksize: u64,
     /// `st_size`: what the compiler said; 0 for labels of assembly.
     pub elf_size: u64,
     /// Its name begins here in the string table, see [`Symbols::name`].
     name: u32,
-    /// The last symbol of its section: the kernel may print more, up to the end of the page.
+    /// The last symbol of its section: what comes behind it is a guess.
     pub last: bool,
     /// Order among names of one address: functions before labels, global before weak before local.
     rank: u8,
@@ -91,22 +94,68 @@ pub(crate) fn text_symbols(elf: &Elf, bytes: &[u8]) -> Result<Symbols, Error> {
     Ok(Symbols(symbols))
 }
 
-/// Fills `ksize`, walking backwards with the nearest higher address.
+/// Fills `ksize`, walking backwards with the nearest higher symbol in memory.
 fn measure(elf: &Elf, symbols: &mut [Symbol]) {
-    let mut sections: Vec<_> =
-        elf.sections.iter().filter(|s| s.executable()).map(super::elf::Section::range).collect();
-    sections.sort_unstable_by_key(|range| range.start);
-    let mut next = u64::MAX;
-    let mut here = u64::MAX;
-    for symbol in symbols.iter_mut().rev() {
-        if symbol.address != here {
-            (next, here) = (here, symbol.address);
+    let sections = placed(elf);
+    let place = |symbol: &Symbol| {
+        let after = sections.partition_point(|section| section.range.start <= symbol.address);
+        let section = &sections[after.checked_sub(1)?];
+        let to_end = section.range.end.checked_sub(symbol.address)?;
+        Some((section.memory, section.at + (symbol.address - section.range.start), to_end))
+    };
+    let mut order: Vec<(usize, u64, u64, usize)> = Vec::with_capacity(symbols.len());
+    for (number, symbol) in symbols.iter().enumerate() {
+        // A symbol beyond the end of its section has no size.
+        if let Some((memory, at, to_end)) = place(symbol) {
+            order.push((memory, at, to_end, number));
         }
-        let after = sections.partition_point(|range| range.start <= symbol.address);
-        let end = after.checked_sub(1).map_or(u64::MAX, |at| sections[at].end);
-        symbol.last = next >= end;
-        symbol.ksize = next.min(end).saturating_sub(symbol.address);
     }
+    order.sort_unstable();
+    let mut next = (usize::MAX, u64::MAX);
+    let mut here = (usize::MAX, u64::MAX);
+    for &(memory, at, to_end_of_section, number) in order.iter().rev() {
+        if (memory, at) != here {
+            (next, here) = (here, (memory, at));
+        }
+        let symbol = &mut symbols[number];
+        let to_next = if next.0 == memory { next.1 - at } else { u64::MAX };
+        symbol.last = to_next >= to_end_of_section;
+        symbol.ksize = match to_next {
+            // The last of all: the kernel counts to the end of the page.
+            u64::MAX if elf.relocatable => (at + to_end_of_section).next_multiple_of(PAGE) - at,
+            to_next if elf.relocatable => to_next,
+            to_next => to_next.min(to_end_of_section),
+        };
+    }
+}
+
+/// An executable section and where it will be in memory.
+struct Placed {
+    range: std::ops::Range<u64>,
+    /// Which allocation: the kernel's text, or of a module the text that stays or that of its init.
+    memory: usize,
+    /// Offset in it.
+    at: u64,
+}
+
+/// As `layout_sections` (kernel/module/main.c) will place them: in the order of the file, aligned; `.init*` apart.
+/// Architectures that grow sections (`.plt`) make it a guess, which is why other sizes are accepted as well.
+fn placed(elf: &Elf) -> Vec<Placed> {
+    let mut ends = [0u64; 2];
+    let mut placed = Vec::new();
+    for section in elf.sections.iter().filter(|s| s.executable()) {
+        let (memory, at) = if elf.relocatable {
+            let memory = usize::from(section.name.starts_with(".init"));
+            let at = ends[memory].next_multiple_of(section.align.clamp(1, PAGE));
+            ends[memory] = at + section.size;
+            (memory, at)
+        } else {
+            (0, section.address)
+        };
+        placed.push(Placed { range: section.range(), memory, at });
+    }
+    placed.sort_unstable_by_key(|section| section.range.start);
+    placed
 }
 
 /// What scripts/kallsyms.c and scripts/mksysmap leave out, and `is_mapping_symbol` (include/linux/module_symbol.h).

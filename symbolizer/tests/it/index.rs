@@ -1,0 +1,75 @@
+//! The index: the same answers as without it, the same bytes every time, and no trust in a damaged file.
+
+use symbolizer::{Image, Index};
+
+use crate::{RELEASES, module_path};
+
+fn built(threads: usize, release: &str) -> (Image, Vec<u8>) {
+    let image = Image::open(&module_path(release)).unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let bytes = pool.install(|| image.index().unwrap().bytes().to_vec());
+    (image, bytes)
+}
+
+#[test]
+fn one_thread_and_many_write_the_same_bytes() {
+    for release in RELEASES {
+        assert_eq!(built(1, release).1, built(8, release).1);
+    }
+}
+
+#[test]
+fn a_written_index_answers_as_the_object_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("crashlab.lwsym");
+    let (image, _) = built(2, RELEASES[1]);
+    image.index().unwrap().write(&path).unwrap();
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["crashlab.lwsym"], "nothing temporary is left");
+
+    Index::open(&path).unwrap().verify().unwrap();
+    let again = Image::open(&path).unwrap();
+    assert_eq!(again.build_id(), image.build_id());
+    assert_eq!(again.kind(), image.kind());
+    assert_eq!(again.release(), image.release());
+    let mut chains = 0;
+    for (_, start, size) in image.sections() {
+        for address in start..start + size {
+            let found = image.lookup(address).unwrap();
+            assert_eq!(again.lookup(address).unwrap(), found);
+            chains += usize::from(found.len() > 1);
+        }
+    }
+    assert!(chains > 50, "only {chains} inlined calls");
+}
+
+#[test]
+fn a_damaged_index_is_refused_or_answers_and_never_panics() {
+    let (image, bytes) = built(2, RELEASES[0]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.lwsym");
+    let addresses: Vec<u64> =
+        image.sections().iter().flat_map(|(_, at, size)| (*at..at + size).step_by(7)).collect();
+    let mut refused = 0;
+    // Every 61st byte flipped, then every 997th length.
+    let flips = (0..bytes.len()).step_by(61).map(|at| {
+        let mut copy = bytes.clone();
+        copy[at] ^= 0xff;
+        copy
+    });
+    let cuts = (0..bytes.len()).step_by(997).map(|end| bytes[..end].to_vec());
+    for copy in flips.chain(cuts) {
+        std::fs::write(&path, &copy).unwrap();
+        match Index::open(&path) {
+            Err(_) => refused += 1,
+            Ok(index) => {
+                assert!(index.verify().is_err(), "a flipped byte passed");
+                for &address in &addresses {
+                    index.lookup(address).into_iter().flatten().for_each(drop);
+                }
+                index.symbols_named("crashlab_init").for_each(drop);
+            }
+        }
+    }
+    assert!(refused > 0);
+}
