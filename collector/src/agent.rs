@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use handover::boot::Ending;
 use handover::key::PublicKey;
-use handover::manifest::{Class, Kind, Source};
+use handover::manifest::{Class, Kind};
+use handover::readiness::Readiness;
 use handover::receipt::Receipt;
-use handover::{EvidenceId, NodeId};
+use handover::{EvidenceId, Incarnation, NodeId};
 use serde::Serialize;
 
 use crate::boot;
@@ -17,7 +18,9 @@ use crate::clock::Clock;
 use crate::custody::{self, Erasure, Origin, State};
 use crate::deliver::{self, Outcome, Way};
 use crate::disk::Disk;
-use crate::error::Error;
+use crate::doctor::{self, Patient};
+use crate::drill::{self, Drill, Standing};
+use crate::error::{Doing, Error};
 use crate::exit::Exit;
 use crate::gather::{self, Circumstances, Gathered};
 use crate::host::{self, Host, Root};
@@ -162,6 +165,8 @@ pub struct Seen {
     pub folder: PathBuf,
     /// Names of its records, in reading order.
     pub records: Vec<String>,
+    /// Whether it happened, or was asked for.
+    pub class: Class,
     /// Whether it was spooled by this run; otherwise the spool knew it.
     pub new: bool,
     /// Where it stands at the end of the run.
@@ -190,6 +195,10 @@ pub fn collect(config: &Config) -> Result<Summary, Error> {
 /// One run: looks through the sources, keeps what is new, hands over what waits, and erases what was handed over
 /// if that is wanted. An error is one that left nothing to do; everything else is in the summary.
 pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error> {
+    run(config, ground, None)
+}
+
+fn run(config: &Config, ground: &Ground<'_>, synthetic: Option<&str>) -> Result<Summary, Error> {
     let mut spool = Spool::open(ground.disk, &config.spool, ground.random)?;
     let root = Root::new(&config.root);
     let host = Host::look(&root, &config.site, &spool.incarnation(), config.tell_host_name);
@@ -207,13 +216,18 @@ pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error
 
     let started_us = started_us(&root, ground.clock);
     let ledger = Ledger::open(ground.disk, &config.spool, &root, &host, started_us, false)?;
-    let on = Scene { config, ground, host: &host, ledger: &ledger };
+    let drill = Drill::load(ground.disk, &config.spool).filter(|drill| drill.result == Standing::Pending);
+    let on = Scene { config, ground, host: &host, ledger: &ledger, drill: drill.as_ref() };
     for find in look(config, ground, &mut summary) {
         for gathered in gather::read(ground.disk, &find) {
             keep(&on, &find, gathered, &mut spool, &mut summary);
         }
     }
     ask_the_previous_boot(&on, &mut spool, &mut summary);
+    if let Some(text) = synthetic {
+        let find = Find::without_a_file("drill", false);
+        keep(&on, &find, Gathered::of_text("drill", text.as_bytes().to_vec()), &mut spool, &mut summary);
+    }
     withhold(config, ground, &mut spool, &mut summary);
     if config.retry_held {
         for id in spool.held()? {
@@ -237,6 +251,9 @@ pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error
         seen.state = spool.state(&seen.evidence);
     }
     summary.waiting = spool.ready_count()?;
+    if let Some(drill) = drill {
+        judge(drill, &host, &summary, ground, &config.spool)?;
+    }
     Ok(summary)
 }
 
@@ -264,12 +281,48 @@ fn look(config: &Config, ground: &Ground<'_>, summary: &mut Summary) -> Vec<Find
     finds
 }
 
+/// What a real drill came to, once the machine has booted again: proven when the crash of that boot was handed
+/// over, not captured when there was none. While it waits in the spool, the drill is pending.
+fn judge(
+    drill: Drill,
+    host: &Host,
+    summary: &Summary,
+    ground: &Ground<'_>,
+    spool: &Path,
+) -> Result<(), Error> {
+    if drill.boot == host.boot {
+        return Ok(());
+    }
+    let states: Vec<State> =
+        summary.found.iter().filter(|seen| seen.class == Class::Drill).map(|seen| seen.state).collect();
+    let result = match states.iter().max() {
+        Some(state) if *state >= State::Acked => Standing::Proven,
+        Some(_) => return Ok(()),
+        None => Standing::NotCaptured,
+    };
+    Drill { result, at_us: ground.clock.wall_us(), ..drill }.save(ground.disk, spool)
+}
+
 /// What is the same for everything that is found in a run.
 struct Scene<'a> {
     config: &'a Config,
     ground: &'a Ground<'a>,
     host: &'a Host,
     ledger: &'a Ledger,
+    /// The drill that is under way.
+    drill: Option<&'a Drill>,
+}
+
+impl Scene<'_> {
+    /// Whether a crash was asked for: a made-up one, or the first death of the boot that was made to panic.
+    fn class(&self, find: &Find, gathered: &Gathered) -> Class {
+        let dead = gathered.dead_boot(find, self.ledger);
+        // A journal is there whether the capture worked or not.
+        let captured = find.source.kind != "journal";
+        let asked =
+            captured && self.drill.is_some_and(|drill| dead.is_some_and(|boot| boot.id == drill.boot));
+        if asked || find.source.kind == "drill" { Class::Drill } else { Class::Field }
+    }
 }
 
 /// Makes the records of a crash durable in the spool. A failure concerns these records; the others go on.
@@ -281,6 +334,7 @@ fn keep(on: &Scene<'_>, find: &Find, gathered: Gathered, spool: &mut Spool<'_>, 
         summary.io(format!("{} could not be read in full", origin.path.display()));
     }
     let known = spool.covering(&origins);
+    let class = on.class(find, &gathered);
     let kept = match known {
         Some(id) => Ok(id),
         None => {
@@ -291,7 +345,7 @@ fn keep(on: &Scene<'_>, find: &Find, gathered: Gathered, spool: &mut Spool<'_>, 
                 labels: &on.config.labels,
                 now_us: clock.wall_us(),
                 boottime_us: i64::try_from(clock.since_boot().as_micros()).unwrap_or(i64::MAX),
-                class: Class::Field,
+                class,
                 ledger: on.ledger,
             };
             gathered
@@ -306,6 +360,7 @@ fn keep(on: &Scene<'_>, find: &Find, gathered: Gathered, spool: &mut Spool<'_>, 
             folder,
             records,
             new: known.is_none(),
+            class,
             state: State::Spooled,
             origins,
             erasable: find.erasable,
@@ -316,6 +371,51 @@ fn keep(on: &Scene<'_>, find: &Find, gathered: Gathered, spool: &mut Spool<'_>, 
             summary.troubles.push(format!("keeping {first}: {}", chain(&error)));
         }
     }
+}
+
+/// Examines the machine. Writes nothing but a probe in the spool.
+pub fn examine(config: &Config, ground: &Ground<'_>) -> Readiness {
+    let root = Root::new(&config.root);
+    let incarnation = Spool::incarnation_of(ground.disk, &config.spool).unwrap_or(Incarnation::ZERO);
+    let host = Host::look(&root, &config.site, &incarnation, config.tell_host_name);
+    let ledger = Ledger::look(ground.disk, &config.spool, &root, host.boot).ok();
+    let drill = Drill::load(ground.disk, &config.spool);
+    let patient = Patient {
+        root: &root,
+        disk: ground.disk,
+        spool: &config.spool,
+        now_us: ground.clock.wall_us(),
+        since_boot: ground.clock.since_boot(),
+        forget: config.forget,
+        ledger: ledger.as_ref(),
+        drill: drill.as_ref(),
+    };
+    doctor::examine(&patient, host.node, host.boot)
+}
+
+/// Begins a drill. The real one makes the machine panic and does not return; the synthetic one puts a made-up
+/// record into the spool, hands it over, and notes what became of it.
+pub fn drill(config: &Config, synthetic: bool, ground: &Ground<'_>) -> Result<Summary, Error> {
+    let root = Root::new(&config.root);
+    let spool = Spool::open(ground.disk, &config.spool, ground.random)?;
+    let host = Host::look(&root, &config.site, &spool.incarnation(), config.tell_host_name);
+    let mut drill = Drill::begin(&root, &host, ground.clock.wall_us());
+    if !synthetic {
+        drill.save(ground.disk, &config.spool)?;
+        drop(spool);
+        drill::panic(&root)?;
+        return Err(Error::Setting("the machine did not panic: is sysrq allowed (kernel.sysrq)?".to_owned()));
+    }
+    drop(spool);
+    let mut random = [0; 8];
+    (ground.random)(&mut random).doing("drawing random bytes for a drill in", &config.spool)?;
+    let summary = run(config, ground, Some(&drill::synthetic(&random)))?;
+    let arrived = summary.found.iter().any(|seen| seen.class == Class::Drill && seen.state >= State::Acked);
+    if arrived {
+        drill.result = Standing::HandedOver;
+        drill.save(ground.disk, &config.spool)?;
+    }
+    Ok(summary)
 }
 
 /// Enters the running boot in the ledger, or marks that it ends in order, as the units around a boot do.
@@ -372,15 +472,7 @@ fn ask_the_previous_boot(on: &Scene<'_>, spool: &mut Spool<'_>, summary: &mut Su
     match journal::kernel_log(journalctl, &previous.id) {
         Ok(text) if text.is_empty() => {}
         Ok(text) => {
-            let find = Find {
-                kind: Kind::KernelLog,
-                source: Source { kind: "journal".to_owned(), backend: None },
-                records: Vec::new(),
-                crash_time: None,
-                erasable: false,
-                of_previous_boot: true,
-                gaps: Vec::new(),
-            };
+            let find = Find::without_a_file("journal", true);
             keep(on, &find, Gathered::of_text("journal", text), spool, summary);
         }
         Err(error) => summary.troubles.push(format!("asking {}: {error}", journalctl.display())),
@@ -402,7 +494,7 @@ fn withhold(config: &Config, ground: &Ground<'_>, spool: &mut Spool<'_>, summary
 }
 
 fn hand_over(on: &Scene<'_>, spool: &mut Spool<'_>) -> Result<Outcome, Error> {
-    let Scene { config, ground, host, ledger } = on;
+    let Scene { config, ground, host, ledger, drill: _ } = on;
     if spool.ready_count()? == 0 && !config.tell_boot {
         return Ok(Outcome::default());
     }

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use collector::agent::{self, Config, Ground, Summary};
+use collector::doctor;
 use collector::exit::Exit;
 use collector::receipts::verify::Findings;
 use collector::trust::Trust;
 use collector::{Error, disk, receipts};
 use handover::key::{Keyring, PublicKey};
+use handover::readiness::{Readiness, Verdict};
 
 /// Hears what a dying kernel said, keeps it, hands it over.
 #[derive(Parser)]
@@ -27,6 +29,32 @@ enum Command {
     /// Exit codes: 0 all handed over, 65 some evidence is held, 74 a source or the spool failed, 75 the service is
     /// away (everything is kept), 76 a receipt or TLS is not to be trusted, 77 the token is not accepted.
     Collect(Collect),
+    /// Say whether a crash of this machine would be kept and told. Exit code 0: yes, 74: no, 75: it cannot be seen.
+    Doctor {
+        /// The spool's folder
+        #[arg(long, value_name = "DIR", default_value = "/var/spool/lastwords")]
+        spool: PathBuf,
+        /// Where /proc, /sys and /etc lie
+        #[arg(long, value_name = "DIR", default_value = "/")]
+        root: PathBuf,
+        /// The agent is run with --forget
+        #[arg(long)]
+        forget: bool,
+        /// Print the readiness document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prove the way of a crash to the service.
+    Drill {
+        /// Hand over a made-up record; the machine goes on
+        #[arg(long, required_unless_present = "really_panic_this_machine")]
+        synthetic: bool,
+        /// Make this machine panic, now. The next boot's collect notes what became of it
+        #[arg(long, conflicts_with = "synthetic")]
+        really_panic_this_machine: bool,
+        #[command(flatten)]
+        collect: Collect,
+    },
     /// Enter the running boot in the ledger, or mark that it ends in order; run by lastwords-boot.service.
     Boot {
         /// The spool's folder
@@ -120,7 +148,23 @@ pub fn run() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Collect(collect) => run_collect(collect),
+        Command::Collect(collect) => {
+            let (config, json) = config(collect);
+            told(agent::collect(&config).map(|summary| print_summary(&summary, json)))
+        }
+        Command::Doctor { spool, root, forget, json } => {
+            let config = Config { root, forget, ..Config::new(spool) };
+            let readiness = agent::examine(&config, &Ground::system());
+            print_readiness(&readiness, json);
+            doctor::exit(&readiness).into()
+        }
+        Command::Drill { synthetic, collect, .. } => {
+            let (config, json) = config(collect);
+            told(
+                agent::drill(&config, synthetic, &Ground::system())
+                    .map(|summary| print_summary(&summary, json)),
+            )
+        }
         Command::Boot { spool, root, ending } => {
             let config = Config { root, ..Config::new(spool) };
             told(agent::mark(&config, ending, &Ground::system()).map(|()| Exit::Done))
@@ -169,7 +213,32 @@ fn print_findings(findings: &Findings, json: bool) -> Exit {
     if findings.faults.is_empty() { Exit::Done } else { Exit::Distrusted }
 }
 
-fn run_collect(arguments: Collect) -> ExitCode {
+fn print_readiness(readiness: &Readiness, json: bool) {
+    if json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(readiness).expect("a readiness document is texts and numbers")
+        );
+        return;
+    }
+    for check in &readiness.checks {
+        println!("{:<8}{:<18} {}", word(check.verdict), check.id, check.evidence);
+        if !check.fix.is_empty() {
+            println!("        {:<18} mend: {}", "", check.fix);
+        }
+    }
+    println!("{}", word(readiness.summary));
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Unknown => "UNKNOWN",
+        Verdict::Fail => "FAIL",
+    }
+}
+
+fn config(arguments: Collect) -> (Config, bool) {
     let Collect {
         pstore_dir,
         archive_dir,
@@ -204,17 +273,17 @@ fn run_collect(arguments: Collect) -> ExitCode {
         journalctl: (!named).then(|| PathBuf::from("journalctl")),
         ..Config::new(spool)
     };
-    let config = if named { config } else { config.with_usual_sources() };
-    told(agent::collect(&config).map(|summary| {
-        if json {
-            println!("{}", serde_json::to_string_pretty(&summary).expect("a summary is texts and numbers"));
-        } else {
-            print(&summary);
-        }
-        summary.exit
-    }))
+    (if named { config } else { config.with_usual_sources() }, json)
 }
 
+fn print_summary(summary: &Summary, json: bool) -> Exit {
+    if json {
+        println!("{}", serde_json::to_string_pretty(summary).expect("a summary is texts and numbers"));
+    } else {
+        print(summary);
+    }
+    summary.exit
+}
 fn print(summary: &Summary) {
     for seen in &summary.found {
         let age = if seen.new { "new" } else { "known" };

@@ -115,11 +115,22 @@ impl Gathered {
         self.records.iter().map(|read| read.record.name.as_str()).collect()
     }
 
+    /// The boot that died. What was left by the boot before, whatever its time, says so itself.
+    pub(crate) fn dead_boot<'a>(&self, find: &Find, ledger: &'a Ledger) -> Option<&'a Boot> {
+        if find.of_previous_boot {
+            return ledger.previous();
+        }
+        // The newest text is in the last record.
+        let last = self.records.last()?;
+        ledger.of_text(&last.bytes, find.crash_time.as_ref()?.us)
+    }
+
     /// Describes the records and digests them.
     pub fn describe(self, find: &Find, at: &Circumstances<'_>) -> Result<Evidence, Error> {
         let origins = self.origins();
         let first = origins.first().map_or(Sha256::of(b""), |origin| origin.sha256);
         let host = at.host;
+        let dead = self.dead_boot(find, at.ledger);
         let mut notes = crash_notes(find, host);
         let mut pieces = Vec::with_capacity(self.records.len());
         let mut bytes = Vec::with_capacity(self.records.iter().map(|read| read.bytes.len()).sum());
@@ -137,7 +148,6 @@ impl Gathered {
             notes.push(note("more-notes", None, Some(format!("{} more", all + 1 - limits::NOTES))));
         }
 
-        let dead = dead_boot(find, &bytes, at.ledger);
         if dead.is_none() {
             notes.insert(0, note("host-of-finding-boot", None, None));
         }
@@ -258,15 +268,6 @@ fn crash_notes(find: &Find, host: &Host) -> Vec<Note> {
 
 fn note(code: &str, piece: Option<&str>, detail: Option<String>) -> Note {
     Note { code: code.to_owned(), piece: piece.map(str::to_owned), at: None, detail }
-}
-
-/// The boot that died. What was left by the boot before, whatever its time, says so itself.
-fn dead_boot<'a>(find: &Find, bytes: &[u8], ledger: &'a Ledger) -> Option<&'a Boot> {
-    if find.of_previous_boot {
-        return ledger.previous();
-    }
-    let died_us = find.crash_time.as_ref()?.us;
-    ledger.of_text(bytes, died_us)
 }
 
 /// What the kernel said, without the number that differs between architectures.

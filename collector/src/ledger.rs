@@ -55,6 +55,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Reads the ledger and enters nothing, for those who only look.
+    pub fn look(disk: &dyn Disk, spool: &Path, root: &Root, boot: BootId) -> Result<Ledger, Error> {
+        let folder = spool.join("boots");
+        let boots = read(disk, &folder)?;
+        Ok(Ledger::at(disk, &folder, root, boot, boots))
+    }
+
     /// Reads the ledger and enters the running boot, if it is new. `marks` says that the stopping unit runs us.
     pub fn open(
         disk: &dyn Disk,
@@ -77,13 +84,17 @@ impl Ledger {
             boots.push(boot);
             forget_old(disk, &folder, &boots)?;
         }
+        Ok(Ledger::at(disk, &folder, root, host.boot, boots))
+    }
+
+    fn at(disk: &dyn Disk, folder: &Path, root: &Root, current: BootId, boots: Vec<Boot>) -> Ledger {
         let mut ledger =
-            Ledger { boots, current: host.boot, previous_is_clean: false, watchdog: reset_by_watchdog(root) };
+            Ledger { boots, current, previous_is_clean: false, watchdog: reset_by_watchdog(root) };
         if let Some(previous) = ledger.previous() {
             let marker = folder.join(format!("{}.clean", previous.id));
             ledger.previous_is_clean = disk.stat(&marker).is_ok();
         }
-        Ok(ledger)
+        ledger
     }
 
     /// Marks durably that this boot ends in order.

@@ -13,6 +13,8 @@ pub mod clock;
 pub mod custody;
 pub mod deliver;
 pub mod disk;
+pub mod doctor;
+pub mod drill;
 mod error;
 pub mod exit;
 pub mod gather;

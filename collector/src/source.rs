@@ -36,6 +36,21 @@ pub struct Find {
     pub gaps: Vec<String>,
 }
 
+impl Find {
+    /// A kernel log that lies in no file of its own.
+    pub(crate) fn without_a_file(source: &str, of_previous_boot: bool) -> Find {
+        Find {
+            kind: Kind::KernelLog,
+            source: Source { kind: source.to_owned(), backend: None },
+            records: Vec::new(),
+            crash_time: None,
+            erasable: false,
+            of_previous_boot,
+            gaps: Vec::new(),
+        }
+    }
+}
+
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {

@@ -92,6 +92,12 @@ impl<'d> Spool<'d> {
         Ok(spool)
     }
 
+    /// The life of a spool's folder, for those who only look.
+    pub fn incarnation_of(disk: &dyn Disk, folder: &Path) -> Option<Incarnation> {
+        let contents = disk.read(&folder.join("incarnation"), 64).ok()?;
+        String::from_utf8_lossy(&contents.bytes).trim().parse().ok()
+    }
+
     /// The life of this folder.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation

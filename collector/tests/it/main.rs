@@ -8,6 +8,7 @@ mod crash_points;
 mod custody;
 mod delivery;
 mod disk;
+mod doctor;
 mod model;
 mod node;
 mod receipts;

@@ -1,0 +1,146 @@
+//! The doctor: would a crash of this machine be kept and told? It looks, exercises, and never assumes.
+//!
+//! A check passes only on what was seen; what cannot be seen is unknown, which is worse than well. Each says what
+//! it saw, where, how long that holds, and what mends it. A check without a test that makes it flip is not here.
+
+use std::path::Path;
+use std::time::Duration;
+
+use handover::readiness::{self, Check, Readiness, Verdict};
+use handover::{BootId, NodeId};
+
+use crate::disk::Disk;
+use crate::drill::Drill;
+use crate::exit::Exit;
+use crate::host::Root;
+use crate::ledger::Ledger;
+
+mod boots;
+mod kdump;
+mod machine;
+mod pstore;
+mod spool;
+
+/// What the checks look at.
+pub struct Patient<'a> {
+    /// Below which `/proc`, `/sys`, `/etc` and `/usr` lie.
+    pub root: &'a Root,
+    /// The file system of the spool.
+    pub disk: &'a dyn Disk,
+    /// The spool's folder.
+    pub spool: &'a Path,
+    /// Wall clock, µs since 1970 UTC.
+    pub now_us: i64,
+    /// Time since the machine booted.
+    pub since_boot: Duration,
+    /// Whether the agent erases records after a receipt.
+    pub forget: bool,
+    /// The boots; `None` where the spool cannot be read.
+    pub ledger: Option<&'a Ledger>,
+    /// The last drill.
+    pub drill: Option<&'a Drill>,
+}
+
+/// What one check saw.
+struct Finding {
+    verdict: Verdict,
+    evidence: String,
+    fix: &'static str,
+}
+
+fn pass(evidence: impl Into<String>) -> Finding {
+    Finding { verdict: Verdict::Pass, evidence: evidence.into(), fix: "" }
+}
+
+fn unknown(evidence: impl Into<String>, fix: &'static str) -> Finding {
+    Finding { verdict: Verdict::Unknown, evidence: evidence.into(), fix }
+}
+
+fn fail(evidence: impl Into<String>, fix: &'static str) -> Finding {
+    Finding { verdict: Verdict::Fail, evidence: evidence.into(), fix }
+}
+
+/// A check: its name, how long its finding holds in seconds, where it looks, and the look.
+type Entry = (&'static str, u64, &'static str, fn(&Patient<'_>) -> Finding);
+
+/// Every check, in the order of a crash: written, kept over the reboot, found, handed over.
+const CHECKS: [Entry; 18] = [
+    ("panic-policy", 3600, "/proc/sys/kernel/panic*", machine::panic_policy),
+    ("watchdog", 3600, "/sys/class/watchdog, /proc/sys/kernel/nmi_watchdog", machine::watchdog),
+    ("pstore-mounted", 3600, "/proc/self/mountinfo", pstore::mounted),
+    ("pstore-backend", 3600, "/sys/module/pstore/parameters/backend", pstore::backend),
+    ("pstore-written", 3600, "/sys/kernel/kexec_crash_loaded, crash_kexec_post_notifiers", pstore::written),
+    ("pstore-space", 3600, "/sys/firmware/efi/efivars/dump-type0-*", pstore::space),
+    ("pstore-leftovers", 3600, "/sys/fs/pstore", pstore::leftovers),
+    ("one-eraser", 86_400, "/etc/systemd/pstore.conf, systemd-pstore.service", pstore::one_eraser),
+    ("archive-durable", 86_400, "/proc/self/mountinfo", pstore::archive_durable),
+    ("kdump-armed", 3600, "/sys/kernel/kexec_crash_loaded", kdump::armed),
+    ("kdump-reservation", 86_400, "/sys/kernel/kexec_crash_size, /proc/cmdline", kdump::reservation),
+    ("kdump-target", 3600, "/var/crash", kdump::target),
+    ("spool-durable", 3600, "a file written, synced and read back", spool::durable),
+    ("spool-content", 3600, "the spool's folders", spool::content),
+    ("clock", 3600, "/run/systemd/timesync/synchronized", machine::clock),
+    ("boot-marked", 86_400, "boots/ in the spool", boots::marked),
+    ("previous-boot", 86_400, "boots/ in the spool", boots::previous),
+    ("proven", 86_400, "drill.json in the spool, /boot", boots::proven),
+];
+
+/// Runs every check.
+pub fn examine(patient: &Patient<'_>, node_id: NodeId, boot_id: BootId) -> Readiness {
+    let checks: Vec<Check> = CHECKS
+        .iter()
+        .map(|&(id, max_age_s, how, look)| {
+            let Finding { verdict, evidence, fix } = look(patient);
+            Check {
+                id: id.to_owned(),
+                verdict,
+                observed_us: patient.now_us,
+                max_age_s,
+                evidence,
+                how: how.to_owned(),
+                fix: fix.to_owned(),
+            }
+        })
+        .collect();
+    Readiness {
+        schema: readiness::SCHEMA.to_owned(),
+        node_id,
+        boot_id,
+        checked_us: patient.now_us,
+        summary: readiness::summary(&checks),
+        proven: patient.drill.map(|drill| drill.proven(patient.root)),
+        checks,
+    }
+}
+
+/// How a doctor's run ends: 0 when all is well, 74 when something is not, 75 when it cannot be seen.
+pub fn exit(readiness: &Readiness) -> Exit {
+    match readiness.summary {
+        Verdict::Pass => Exit::Done,
+        Verdict::Unknown => Exit::Later,
+        Verdict::Fail => Exit::Io,
+    }
+}
+
+/// A number in a file; `None` if it cannot be read.
+fn number(root: &Root, path: &str) -> Option<i64> {
+    root.text(path)?.parse().ok()
+}
+
+/// File system type under a path, by the longest mount point that leads to it (proc(5), mountinfo).
+fn file_system(root: &Root, path: &Path) -> Option<String> {
+    let mounts = root.text("/proc/self/mountinfo")?;
+    let under = |line: &str| {
+        let (left, right) = line.split_once(" - ")?;
+        let point = left.split(' ').nth(4)?.replace("\\040", " ");
+        let kind = right.split(' ').next()?.to_owned();
+        path.starts_with(&point).then_some((point.len(), kind))
+    };
+    // The last one mounted on a point covers those before it.
+    mounts.lines().filter_map(under).max_by_key(|(length, _)| *length).map(|(_, kind)| kind)
+}
+
+/// Why a file system forgets, if it does.
+fn volatile(kind: &str) -> bool {
+    matches!(kind, "tmpfs" | "ramfs" | "overlay" | "rootfs")
+}

@@ -1,0 +1,129 @@
+//! Whether a dying kernel can write into a pstore, and what happens to what it wrote.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Finding, Patient, fail, file_system, number, pass, unknown, volatile};
+
+/// A machine has looked through its pstore ten minutes after it booted.
+const SETTLED_S: u64 = 600;
+
+/// UEFI variables of dumps above this crowd out boot entries: a dump is some 25 KB, and a store often 64 to 128 KB
+/// of which the kernel keeps 5 KB free.
+const CROWDED: u64 = 48 * 1024;
+
+/// Directory entries looked at: an EFI store holds some hundred variables.
+const ENTRIES: usize = 10_000;
+
+pub(super) fn mounted(patient: &Patient<'_>) -> Finding {
+    let Some(mounts) = patient.root.text("/proc/self/mountinfo") else {
+        return unknown("the mounts cannot be read", "run it where /proc is mounted");
+    };
+    let is_pstore =
+        |line: &str| line.split_once(" - ").is_some_and(|(_, right)| right.starts_with("pstore "));
+    if mounts.lines().any(is_pstore) {
+        return pass("a pstore is mounted");
+    }
+    fail("no pstore is mounted", "mount -t pstore pstore /sys/fs/pstore")
+}
+
+pub(super) fn backend(patient: &Patient<'_>) -> Finding {
+    match patient.root.text("/sys/module/pstore/parameters/backend").as_deref() {
+        None => fail("the kernel has no pstore", "boot a kernel with CONFIG_PSTORE"),
+        Some("(null)") => {
+            fail("no backend is registered", "modprobe efi_pstore, or ramoops with its memory reserved")
+        }
+        Some(backend) => pass(format!("backend {backend}")),
+    }
+}
+
+pub(super) fn written(patient: &Patient<'_>) -> Finding {
+    let loaded = number(patient.root, "/sys/kernel/kexec_crash_loaded");
+    let notifiers = patient.root.text("/sys/module/kernel/parameters/crash_kexec_post_notifiers");
+    match (loaded, notifiers.as_deref()) {
+        (None, _) => {
+            unknown("whether a crash kernel is loaded cannot be read", "run it where /sys is mounted")
+        }
+        (Some(0), _) => pass("no crash kernel is loaded, so the panic is dumped into pstore"),
+        (Some(_), Some("Y" | "1")) => pass("a crash kernel is loaded, pstore is written before it"),
+        (Some(_), Some(_)) => fail(
+            "a crash kernel is loaded and starts before anything is written into pstore",
+            "boot with crash_kexec_post_notifiers=1, or rely on kdump and prove it by a drill",
+        ),
+        (Some(_), None) => unknown(
+            "a crash kernel is loaded; whether pstore is written before it cannot be read",
+            "cat /sys/module/kernel/parameters/crash_kexec_post_notifiers",
+        ),
+    }
+}
+
+pub(super) fn space(patient: &Patient<'_>) -> Finding {
+    let backend = patient.root.text("/sys/module/pstore/parameters/backend").unwrap_or_default();
+    if !backend.starts_with("efi") {
+        return pass(format!("backend {backend:?} does not share its space with firmware"));
+    }
+    let Ok(entries) = fs::read_dir(patient.root.path("/sys/firmware/efi/efivars")) else {
+        return unknown(
+            "the UEFI variables cannot be listed",
+            "mount -t efivarfs efivarfs /sys/firmware/efi/efivars",
+        );
+    };
+    let sizes =
+        entries.take(ENTRIES).flatten().filter(|e| e.file_name().to_string_lossy().starts_with("dump-type"));
+    let (count, bytes) = sizes
+        .filter_map(|entry| entry.metadata().ok())
+        .fold((0, 0), |(count, bytes), metadata| (count + 1, bytes + metadata.len()));
+    let seen = format!("{count} variables of dumps, {bytes} bytes");
+    if bytes > CROWDED {
+        return fail(seen, "hand over and erase: lastwords-agent collect --forget");
+    }
+    pass(seen)
+}
+
+pub(super) fn leftovers(patient: &Patient<'_>) -> Finding {
+    let Ok(entries) = fs::read_dir(patient.root.path("/sys/fs/pstore")) else {
+        return unknown("the pstore cannot be listed", "run it as root");
+    };
+    let names = entries.take(ENTRIES).flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let dumps = names.filter(|name| name.starts_with("dmesg-")).count();
+    if dumps == 0 {
+        return pass("no dump is left in pstore");
+    }
+    let seen = format!("{dumps} dumps are left in pstore");
+    if patient.since_boot.as_secs() < SETTLED_S {
+        return pass(format!("{seen}, and the machine has just booted"));
+    }
+    fail(seen, "lastwords-agent collect --forget, or enable systemd-pstore.service")
+}
+
+pub(super) fn one_eraser(patient: &Patient<'_>) -> Finding {
+    let root = patient.root;
+    let unit = "systemd/system/systemd-pstore.service";
+    let installed = ["/usr/lib/", "/lib/"].iter().any(|place| root.exists(&format!("{place}{unit}")));
+    let masked = fs::read_link(root.path("/etc/systemd/system/systemd-pstore.service"))
+        .is_ok_and(|target| target == Path::new("/dev/null"));
+    let settings = root.text("/etc/systemd/pstore.conf").unwrap_or_default();
+    let keeps =
+        settings.lines().any(|line| matches!(line.trim(), "Unlink=no" | "Unlink=false" | "Storage=none"));
+    match (installed && !masked && !keeps, patient.forget) {
+        (true, true) => fail(
+            "systemd-pstore erases records after copying them, and so does this agent after a receipt",
+            "systemctl mask systemd-pstore.service, or run the agent without --forget",
+        ),
+        (true, false) => pass("systemd-pstore erases; its archive is read"),
+        (false, true) => pass("only this agent erases, after a receipt"),
+        (false, false) => fail("nobody erases records: the store fills up", "run the agent with --forget"),
+    }
+}
+
+pub(super) fn archive_durable(patient: &Patient<'_>) -> Finding {
+    let archive = Path::new("/var/lib/systemd/pstore");
+    match file_system(patient.root, archive) {
+        None => unknown("the mounts cannot be read", "run it where /proc is mounted"),
+        Some(kind) if volatile(&kind) => fail(
+            format!("systemd moves records to {}, which is {kind}", archive.display()),
+            "put /var on a disk, or mask systemd-pstore.service",
+        ),
+        Some(kind) => pass(format!("{} is on {kind}", archive.display())),
+    }
+}

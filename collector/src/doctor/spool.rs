@@ -1,0 +1,67 @@
+//! Whether the spool keeps what is put into it, and whether what is in it gets away.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::{Finding, Patient, fail, file_system, pass, unknown, volatile};
+
+/// How long a parcel may wait before somebody should look: a day, in µs.
+const WAITED_US: i64 = 86_400_000_000;
+
+/// Writes, syncs, reads back and removes a file, rather than trusting a flag.
+pub(super) fn durable(patient: &Patient<'_>) -> Finding {
+    let probe = patient.spool.join("tmp").join("doctor");
+    let text = format!("{}", patient.now_us);
+    let written = patient.disk.create(&probe).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync()
+    });
+    let read = written.and_then(|()| patient.disk.read(&probe, 64));
+    // The agent's next start empties tmp/ anyway.
+    let _ = patient.disk.unlink(&probe);
+    let place = patient.spool.display();
+    match read {
+        Err(error) => fail(format!("{place}: {error}"), "make the spool's folder and give it to the agent"),
+        Ok(contents) if contents.bytes != text.as_bytes() => {
+            fail(format!("{place} gives back other bytes than were written"), "look at the disk")
+        }
+        Ok(_) => match file_system(patient.root, patient.spool) {
+            Some(kind) if volatile(&kind) => {
+                fail(format!("{place} is on {kind}, which is gone after a reboot"), "put the spool on a disk")
+            }
+            Some(kind) => pass(format!("written, synced and read back on {kind}")),
+            None => {
+                unknown(format!("{place} works; its file system cannot be told"), "cat /proc/self/mountinfo")
+            }
+        },
+    }
+}
+
+pub(super) fn content(patient: &Patient<'_>) -> Finding {
+    let names = |folder: &str| patient.disk.list(&patient.spool.join(folder));
+    let (ready, held) = match (names("ready"), names("held")) {
+        (Ok(ready), Ok(held)) => (ready, held),
+        (Err(error), _) | (_, Err(error)) => {
+            return unknown(format!("the spool cannot be read: {error}"), "run it as root or as the agent");
+        }
+    };
+    if !held.is_empty() {
+        return fail(
+            format!("{} parcels were not taken by the service", held.len()),
+            "lastwords-agent collect --retry-held",
+        );
+    }
+    let oldest = |name: &String| {
+        let path = patient.spool.join("ready").join(Path::new(name));
+        patient.disk.stat(&path).map(|stat| stat.mtime_us).ok()
+    };
+    let oldest_us = ready.iter().filter_map(oldest).min();
+    let seen = format!("{} parcels wait", ready.len());
+    match oldest_us {
+        Some(us) if patient.now_us.saturating_sub(us) > WAITED_US => fail(
+            format!("{seen}, the oldest for more than a day"),
+            "lastwords-agent collect, and read what it says",
+        ),
+        _ => pass(seen),
+    }
+}
