@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use report::{BuildId, Frame, Parsed, Report};
 use serde::{Deserialize, Serialize};
-use symbolizer::{Resolution, ResolvedReport, resolve_report};
+use symbolizer::{Resolution, ResolvedFrame, ResolvedReport, resolve_report};
 
 use crate::app::App;
 use crate::problem::Error;
@@ -61,7 +61,7 @@ pub async fn crash(app: &Arc<App>, job: &Job) -> Result<(), Error> {
     };
     let Reading { mut parsed, .. } = reading;
     let mut report = parsed.reports.swap_remove(number);
-    let wanted = wanted(&crash, &parsed, &report);
+    let wanted = wanted(&crash.kernel, &parsed, &report);
     let mut images: ByModule<Image> = BTreeMap::new();
     for (module, wanted) in &wanted {
         if let Some(image) = image::find(app.store.read(), wanted).await? {
@@ -107,6 +107,33 @@ pub async fn crash(app: &Arc<App>, job: &Job) -> Result<(), Error> {
     Ok(())
 }
 
+/// Finds the places of a report that belongs to no crash: what somebody pasted. Nothing is kept.
+pub async fn pasted(app: &App, mut parsed: Parsed, number: usize) -> Result<(Parsed, Located), Error> {
+    let Some(mut report) = parsed.reports.get(number).cloned() else {
+        return Ok((parsed, Located::default()));
+    };
+    let kernel = parsed.kernel.release.clone().unwrap_or_default();
+    let mut images: ByModule<Image> = BTreeMap::new();
+    for (module, wanted) in wanted(&kernel, &parsed, &report) {
+        if let Some(image) = image::find(app.store.read(), &wanted).await? {
+            images.insert(module, image);
+        }
+    }
+    pin(&images, &mut parsed, &mut report);
+    let library = app.symbols.library(images.values().map(|image| image.build_id.clone()))?;
+    let resolving = tokio::task::spawn_blocking(move || {
+        let resolved = resolve_report(&parsed, &report, &library);
+        (parsed, resolved)
+    });
+    let (parsed, resolved) = resolving.await.map_err(|_| Error::Inside("locating a report ended badly"))?;
+    let found = |frame: &ResolvedFrame| Some(found(frame.resolution.as_ref()?, &resolved.source_roots));
+    let located = Located {
+        ip: resolved.ip.as_ref().and_then(found),
+        traces: resolved.traces.iter().map(|trace| trace.frames.iter().map(found).collect()).collect(),
+    };
+    Ok((parsed, located))
+}
+
 async fn finish_alone(app: &App, job: &Job) -> Result<(), Error> {
     let mut transaction = app.store.write().await?;
     job::finish(&mut transaction, job).await?;
@@ -121,7 +148,7 @@ pub async fn known(app: &App, crash: &Crash, parsed: &Parsed, report: &Report) -
     let missing: BTreeSet<String> =
         image::missing_of(db, crash.id).await?.into_iter().map(|m| m.name).collect();
     let mut images: ByModule<Image> = BTreeMap::new();
-    for (module, wanted) in wanted(crash, parsed, report) {
+    for (module, wanted) in wanted(&crash.kernel, parsed, report) {
         if !missing.contains(&wanted.name)
             && let Some(image) = image::find(db, &wanted).await?
         {
@@ -151,7 +178,7 @@ async fn one(app: &App, images: &ByModule<Image>, frame: &Frame) -> Result<Optio
 }
 
 /// The debug files that the frames of a report are in.
-fn wanted(crash: &Crash, parsed: &Parsed, report: &Report) -> ByModule<Wanted> {
+fn wanted(kernel: &str, parsed: &Parsed, report: &Report) -> ByModule<Wanted> {
     let mut wanted: ByModule<Wanted> = BTreeMap::new();
     for frame in frames(report) {
         let listed = || parsed.modules.iter().find(|listed| Some(&listed.name) == frame.module.as_ref());
@@ -160,7 +187,7 @@ fn wanted(crash: &Crash, parsed: &Parsed, report: &Report) -> ByModule<Wanted> {
             Some(_) => frame.build_id.as_ref().or_else(|| listed()?.build_id.as_ref()),
         };
         wanted.entry(frame.module.clone()).or_insert_with(|| Wanted {
-            kernel: crash.kernel.clone(),
+            kernel: kernel.to_owned(),
             name: frame.module.clone().unwrap_or_else(|| KERNEL.to_owned()),
             build_id: build_id.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
         });

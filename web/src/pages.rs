@@ -7,6 +7,7 @@
 pub(crate) mod assets;
 pub(crate) mod crash;
 pub(crate) mod crashes;
+pub(crate) mod decode;
 pub(crate) mod escape;
 pub(crate) mod evidence;
 pub(crate) mod filters;
@@ -26,7 +27,7 @@ pub(crate) mod words;
 pub(crate) mod wrong;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
@@ -53,12 +54,23 @@ pub fn routes() -> Router<AppState> {
         .merge(forms("/nodes", nodes::show))
         .route("/nodes/{key}", get(node::show))
         .merge(forms("/symbols", symbols::show))
+        .merge(decoding())
         .merge(forms("/unnamed", unnamed::show))
         .route("/evidence/{key}", get(evidence::show))
         .merge(forms("/health", health::show))
         .route("/theme", post(theme::choose))
         .layer(from_fn(guard))
         .route("/static/{digest}/{name}", get(assets::serve))
+}
+
+/// The one page that reads what it is sent.
+fn decoding() -> Router<AppState> {
+    let both = || get(decode::ask).post(decode::answer);
+    Router::new()
+        .route("/decode", both())
+        .route("/decode.json", both())
+        .route("/decode.txt", both())
+        .layer(DefaultBodyLimit::max(decode::BODY))
 }
 
 /// A page under its address and the two with a suffix.

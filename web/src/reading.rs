@@ -148,7 +148,8 @@ impl Note {
         Note { by: By::Reader, code: code.to_owned(), text, line: None, piece: None }
     }
 
-    fn of_parsed(note: &report::Note) -> Note {
+    /// A note of the log's reader.
+    pub fn of_parsed(note: &report::Note) -> Note {
         let report::Note { code, line, text } = note;
         Note { line: *line, ..Note::of_reader(code, text.clone()) }
     }

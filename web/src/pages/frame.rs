@@ -16,18 +16,21 @@ pub enum Nav {
     Nodes,
     /// Debug files.
     Symbols,
+    /// A log to paste.
+    Decode,
     /// The health of the service itself.
     Health,
     /// None of them.
     Nowhere,
 }
 
-const NAV: [(Nav, &str, &str); 6] = [
+const NAV: [(Nav, &str, &str); 7] = [
     (Nav::Overview, "/", "Overview"),
     (Nav::Signatures, "/signatures", "Signatures"),
     (Nav::Crashes, "/crashes", "Crashes"),
     (Nav::Nodes, "/nodes", "Nodes"),
     (Nav::Symbols, "/symbols", "Symbols"),
+    (Nav::Decode, "/decode", "Decode"),
     (Nav::Health, "/health", "Health"),
 ];
 

@@ -42,7 +42,7 @@ pub async fn place(
         None => sharing(&mut *db, new.title, alts).await?,
     };
     let signature = match joined {
-        Some(signature) => signature,
+        Some(signature) => signature::end(&mut *db, signature).await?,
         None => signature::open(&mut *db, new).await?,
     };
     let title = sqlx::query_scalar(
@@ -120,5 +120,13 @@ pub async fn titles(db: impl SqliteExecutor<'_>, signature: i64) -> Result<Vec<S
     sqlx::query_scalar("SELECT title FROM alias WHERE signature_id = $1 AND kind = 0 ORDER BY id")
         .bind(signature)
         .fetch_all(db)
+        .await
+}
+
+/// The signature that a title leads to by the rules; none when it would open one.
+pub async fn leads_to(db: impl SqliteExecutor<'_>, title: &str) -> Result<Option<i64>> {
+    sqlx::query_scalar("SELECT signature_id FROM alias WHERE title = $1 AND kind = 0")
+        .bind(title)
+        .fetch_optional(db)
         .await
 }
