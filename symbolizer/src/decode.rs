@@ -97,6 +97,7 @@ fn one(
         let _ = writeln!(out, "\n  {}", style.bold("Instruction"));
         frame(out, ip, found, resolved, style);
     }
+    code(out, resolved, style);
     for (trace, found) in report.traces.iter().zip(&resolved.traces) {
         let _ = writeln!(out, "\n  {}", style.bold(&heading(trace)));
         let mut context = report::Context::Unknown;
@@ -124,6 +125,34 @@ fn one(
     for failure in &resolved.failures {
         let _ = writeln!(out);
         wrapped(out, 2, failure);
+    }
+}
+
+/// Instructions shown before and after the one that faulted: the printed bytes hold some 25.
+const AROUND: usize = 5;
+
+fn code(out: &mut String, resolved: &ResolvedReport, style: Style) {
+    if let Some(fault) = resolved.listing.iter().position(|line| line.faulting) {
+        let _ = writeln!(out);
+        let lines =
+            resolved.listing.iter().skip(fault.saturating_sub(AROUND)).take(fault.min(AROUND) + 1 + AROUND);
+        for line in lines {
+            let bytes: Vec<String> = line.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let mark = if line.faulting { "->" } else { "  " };
+            let text = format!("  {mark} {:+4} {:<30} {}", line.offset, bytes.join(" "), line.text);
+            let _ = writeln!(out, "{}", if line.faulting { style.bold(&text) } else { text });
+        }
+    }
+    match resolved.code {
+        Some(code) if code.contradicts() => {
+            wrapped(
+                out,
+                2,
+                "the instruction bytes are not those of the image: another build, or patched code",
+            );
+        }
+        Some(code) if code.is_proof() => wrapped(out, 2, "the instruction bytes are those of the image"),
+        _ => {}
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use memmap2::Mmap;
-use report::BuildId;
+use report::{BuildId, Code};
 use serde::{Deserialize, Serialize};
 
 use crate::dwarf::{self, Sections};
@@ -19,6 +19,7 @@ use crate::index::{Index, Meta, build};
 use crate::lazy::Lazy;
 use crate::resolve::Location;
 use crate::symtab::{self, Symbol, Symbols};
+use crate::text::{self, CodeMatch};
 
 /// Every file that we read fits easily; an allyesconfig vmlinux has 5 GB.
 const MAX_FILE: u64 = 16 << 30;
@@ -223,6 +224,17 @@ impl Image {
                 Some(index) => Ok(named(index)),
                 None => object.lazy.symbol_name(object, address).map_err(|e| e.at(&self.path)),
             },
+        }
+    }
+
+    /// Compares the bytes of a `Code:` line with the text around a link address. `None` where there is no text: in an
+    /// index, or a separate debug file.
+    pub fn compare_code(&self, address: u64, code: &Code) -> Result<Option<CodeMatch>, Error> {
+        match &self.source {
+            Source::Index(_) => Ok(None),
+            Source::Object(object) => {
+                text::compare(&object.elf, &object.bytes, address, code).map_err(|e| e.at(&self.path))
+            }
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod budget;
 pub mod decode;
+mod disassemble;
 mod dwarf;
 mod elf;
 mod error;
@@ -22,11 +23,14 @@ mod resolve;
 mod resolved;
 mod store;
 mod symtab;
+mod text;
 mod unit;
 
+pub use disassemble::{Instruction, listing};
 pub use error::{Error, chain};
 pub use image::{Image, Kind};
 pub use index::{Chain, Index, Meta, Step, SymbolAt};
 pub use resolve::{Candidate, Location, Quality, Query, Resolution};
 pub use resolved::{ResolvedFrame, ResolvedReport, ResolvedTrace, resolve_report};
 pub use store::{Library, Wanted};
+pub use text::CodeMatch;

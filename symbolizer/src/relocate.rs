@@ -83,6 +83,22 @@ impl<'a> Relocator<'a> {
     }
 }
 
+impl Relocator<'_> {
+    /// What the relocations of a section refer to: symbol plus addend, whatever the type.
+    pub fn targets(&self, section: usize) -> Result<Vec<u64>, Error> {
+        let mut targets = Vec::new();
+        let tables = self.elf.sections.iter().filter(|s| s.kind == SHT_RELA && s.info as usize == section);
+        for table in tables {
+            for entry in self.elf.raw(self.bytes, table)?.as_chunks::<24>().0 {
+                let word = |at: usize| u64::from_le_bytes(*entry[at..].first_chunk().expect("at + 8 <= 24"));
+                let symbol = self.values.get((word(8) >> 32) as usize).copied().flatten();
+                targets.extend(symbol.map(|symbol| symbol.wrapping_add(word(16))));
+            }
+        }
+        Ok(targets)
+    }
+}
+
 fn value(elf: &Elf, section: usize, value: u64) -> Option<u64> {
     match u32::try_from(section).ok()? {
         // The empty symbol 0, and symbols of other modules, which no debug information of C refers to.

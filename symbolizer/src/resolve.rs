@@ -183,6 +183,17 @@ impl Image {
         Ok(Resolution { quality, candidates })
     }
 
+    /// Finds a raw address, given as a link address: less the KASLR offset, in the kernel proper.
+    pub fn resolve_address(&self, address: u64, exact: bool) -> Result<Resolution, Error> {
+        let inside = if exact { address } else { address.saturating_sub(1) };
+        let Some(symbol) = self.symbols()?.symbol_at(inside) else { return Ok(Resolution::not_found()) };
+        let offset = address - symbol.address;
+        let query = Query { symbol: symbol.name, offset, size: None, exact, reliable: true };
+        let candidate = self.candidate(&symbol, &query)?;
+        let quality = if candidate.chain.is_empty() { Quality::SymbolOnly } else { Quality::Unsized };
+        Ok(Resolution { quality, candidates: vec![candidate] })
+    }
+
     fn candidate(&self, symbol: &SymbolAt<'_>, query: &Query<'_>) -> Result<Candidate, Error> {
         let address = symbol.address.saturating_add(query.offset);
         let mut chain = self.lookup(if query.exact { address } else { address.saturating_sub(1) })?;

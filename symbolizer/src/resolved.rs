@@ -6,10 +6,12 @@ use std::sync::Arc;
 use report::{Frame, Parsed, Report};
 use serde::Serialize;
 
+use crate::disassemble::{Instruction, listing};
 use crate::error::chain;
 use crate::image::Image;
 use crate::resolve::{Location, Quality, Query, Resolution};
 use crate::store::{Library, Wanted};
+use crate::text::CodeMatch;
 
 /// A frame beside what was found out about it. The frame itself stays in the report, at the same position.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -37,6 +39,10 @@ pub struct ResolvedTrace {
 pub struct ResolvedReport {
     /// For [`Report::ip`], where that is.
     pub ip: Option<ResolvedFrame>,
+    /// How the printed instruction bytes compare with those of the image at [`Report::ip`].
+    pub code: Option<CodeMatch>,
+    /// The instructions around it, from the printed bytes alone.
+    pub listing: Vec<Instruction>,
     /// In the order of [`Report::traces`].
     pub traces: Vec<ResolvedTrace>,
     /// Images that would resolve more, each once.
@@ -60,6 +66,8 @@ pub fn resolve_report(parsed: &Parsed, report: &Report, library: &Library) -> Re
         failures: BTreeSet::new(),
     };
     let mut ip = report.ip.as_ref().map(|frame| work.frame(frame));
+    let code =
+        report.ip.as_ref().zip(ip.as_mut()).and_then(|(frame, resolved)| work.code(report, frame, resolved));
     let mut traces: Vec<ResolvedTrace> = report
         .traces
         .iter()
@@ -81,6 +89,8 @@ pub fn resolve_report(parsed: &Parsed, report: &Report, library: &Library) -> Re
     let roots: BTreeSet<String> = work.images.values().flatten().map(|image| image.source_root()).collect();
     ResolvedReport {
         ip,
+        code,
+        listing: report.code.as_ref().map(|code| listing(code, parsed.kernel.arch)).unwrap_or_default(),
         traces,
         missing: work.missing.into_iter().collect(),
         mismatched: mismatched.into_iter().collect(),
@@ -113,7 +123,12 @@ impl Work<'_> {
     fn frame(&mut self, frame: &Frame) -> ResolvedFrame {
         let nothing = ResolvedFrame { resolution: None };
         // Code generated at run time is in no image, whatever its name says.
-        let Some(symbol) = frame.symbol.as_deref().filter(|_| frame.bpf.is_none()) else { return nothing };
+        if frame.bpf.is_some() {
+            return nothing;
+        }
+        let Some(symbol) = frame.symbol.as_deref() else {
+            return ResolvedFrame { resolution: self.address(frame) };
+        };
         let wanted = self.wanted(frame);
         let library = self.library;
         let image = self.images.entry(wanted.clone()).or_insert_with(|| library.find(&wanted));
@@ -139,6 +154,41 @@ impl Work<'_> {
                 self.failures.insert(chain(&e));
                 nothing
             }
+        }
+    }
+
+    /// A bare address: of the kernel proper, when the log tells how far KASLR moved it.
+    fn address(&mut self, frame: &Frame) -> Option<Resolution> {
+        let wanted = self.wanted(frame);
+        let library = self.library;
+        let image = self.images.entry(wanted.clone()).or_insert_with(|| library.find(&wanted)).clone()?;
+        let moved = self.parsed.kernel.kaslr.or_else(|| moved(self.parsed, &image))?;
+        let address = frame.address?.checked_sub(moved)?;
+        let resolution = image.resolve_address(address, frame.exact).ok()?;
+        (resolution.quality != Quality::NotFound).then_some(resolution)
+    }
+
+    /// Compares the printed bytes with each candidate; where only one of several has them, it is that one.
+    fn code(&mut self, report: &Report, frame: &Frame, resolved: &mut ResolvedFrame) -> Option<CodeMatch> {
+        let code = report.code.as_ref()?;
+        let image = self.images.get(&self.wanted(frame))?.as_ref()?;
+        let resolution = resolved.resolution.as_mut()?;
+        let compared =
+            resolution.candidates.iter().map(|at| image.compare_code(at.address, code).ok().flatten());
+        let compared: Vec<Option<CodeMatch>> = compared.collect();
+        let mut proven =
+            compared.iter().enumerate().filter(|(_, found)| found.is_some_and(CodeMatch::is_proof));
+        if let (Some((only, found)), None) = (proven.next(), proven.next()) {
+            if resolution.quality == Quality::Ambiguous {
+                resolution.candidates.swap(0, only);
+                resolution.candidates.truncate(1);
+                resolution.quality = Quality::Sized;
+            }
+            return *found;
+        }
+        match compared.as_slice() {
+            [only] => *only,
+            _ => None,
         }
     }
 
@@ -169,4 +219,21 @@ impl Work<'_> {
             .map(|(wanted, _)| wanted)
             .collect()
     }
+}
+
+/// How far KASLR moved the kernel, from a frame that has both a name and an address. Only a panic prints the offset.
+fn moved(parsed: &Parsed, image: &Image) -> Option<u64> {
+    let frames = parsed.reports.iter().flat_map(|report| {
+        report
+            .ip
+            .iter()
+            .chain(report.traces.iter().flat_map(|trace| &trace.frames))
+            .filter(|f| f.module.is_none())
+    });
+    let mut both = frames.filter_map(|frame| Some((frame.symbol.as_deref()?, frame.address?, frame)));
+    both.find_map(|(symbol, address, frame)| {
+        let query = Query { symbol, offset: frame.offset, size: frame.size, exact: true, reliable: true };
+        let resolution = image.resolve(&query).ok().filter(|found| found.quality == Quality::Sized)?;
+        address.checked_sub(resolution.candidates.first()?.address)
+    })
 }

@@ -14,7 +14,7 @@ fn modules() -> Library {
 #[test]
 fn every_true_frame_is_found_in_the_log_with_its_lines() {
     let library = modules();
-    let mut found = 0;
+    let (mut found, mut proofs) = (0, 0);
     for (path, truth) in cases() {
         let crashes = input::path(&path).unwrap();
         assert_eq!(crashes.len(), 1, "{}", path.display());
@@ -23,6 +23,13 @@ fn every_true_frame_is_found_in_the_log_with_its_lines() {
         for report in &parsed.reports {
             let resolved = resolve_report(&parsed, report, &library);
             assert_eq!((&resolved.mismatched[..], &resolved.failures[..]), (&[][..], &[][..]));
+            // The printed bytes prove the build, wherever there are any.
+            if let Some(code) =
+                resolved.code.filter(|_| report.code.as_ref().is_some_and(|code| code.mark.is_some()))
+            {
+                assert!(code.is_proof(), "{}: {code:?}", path.display());
+                proofs += 1;
+            }
             let ip = report.ip.iter().zip(&resolved.ip);
             let traces = report.traces.iter().zip(&resolved.traces);
             let frames = traces.flat_map(|(trace, resolved)| trace.frames.iter().zip(&resolved.frames));
@@ -41,7 +48,7 @@ fn every_true_frame_is_found_in_the_log_with_its_lines() {
             found += 1;
         }
     }
-    assert!(found > 40, "only {found} frames");
+    assert!(found > 40 && proofs > 10, "only {found} frames, {proofs} proofs");
 }
 
 #[test]
