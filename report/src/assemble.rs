@@ -24,8 +24,9 @@ use crate::syscall;
 use crate::title;
 use crate::trace::{Bpf, Frame};
 
-/// How many reports of one log are read. A machine that prints more has long told what is wrong with it.
-const REPORTS_MAX: usize = 1024;
+/// How many reports of one log are read. A machine that prints more has long told what is wrong with it: the first
+/// half of them holds the root, the last half the death.
+const REPORTS_MAX: usize = 512;
 /// x86 and arm print two headers for one trap; the second follows within this many lines.
 const ECHO_WITHIN: usize = 40;
 /// `---[ end trace 0000000000000000 ]---` closes an oops or a warning.
@@ -81,6 +82,7 @@ impl<'a> Reader<'a> {
         let mut seen = HashSet::new();
         let (mut count, mut last): (usize, Option<(usize, &Token)>) = (0, None);
         let marks = self.marks;
+        let headers = marks.iter().filter(|mark| mark.token.is_some()).count();
         for (index, mark) in marks.iter().enumerate() {
             if mark.boot {
                 boots.push(Vec::new());
@@ -100,16 +102,16 @@ impl<'a> Reader<'a> {
                     continue;
                 }
             }
-            if count == REPORTS_MAX {
-                notes.push(Note::at(
-                    "reports-cut",
-                    mark.line,
-                    format!("only the first {REPORTS_MAX} reports are read"),
-                ));
-                break;
-            }
-            if let Some(draft) = self.draft(index, token) {
+            if headers > REPORTS_MAX && (REPORTS_MAX / 2..headers - REPORTS_MAX / 2).contains(&count) {
+                if count == REPORTS_MAX / 2 {
+                    let text = format!("of {headers} reports the first and the last {} are read", REPORTS_MAX / 2);
+                    notes.push(Note::at("reports-cut", mark.line, text));
+                }
                 count += 1;
+                continue;
+            }
+            count += 1;
+            if let Some(draft) = self.draft(index, token) {
                 last = Some((mark.line, token));
                 if let Some(boot) = boots.last_mut() {
                     boot.push(draft);

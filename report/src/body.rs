@@ -22,6 +22,9 @@ pub(crate) struct Body {
     pub(crate) headers: Vec<u32>,
     /// Where in `lines` the first stack start of each kind is.
     pub(crate) starts: [Option<u32>; STACK_STARTS],
+    /// Those of `lines` that begin a stack, and those of the fault injector.
+    pub(crate) stacks: Vec<u32>,
+    pub(crate) fault_injections: Vec<u32>,
     /// The lines are to be read with their prefixes.
     pub(crate) raw: bool,
 }
@@ -33,8 +36,7 @@ impl Body {
         let caller = log.lines()[first].caller;
         let kmsan = memchr::memmem::find(log.message(first), b"BUG: KMSAN:").is_some();
         let repeats = if kmsan { PANIC_REPEATS_KMSAN } else { PANIC_REPEATS };
-        let mut body =
-            Body { lines: Vec::new(), cut: 0, headers: Vec::new(), starts: [None; STACK_STARTS], raw: false };
+        let mut body = Body::of(Vec::new());
         let mut marks = marks[header..].iter().peekable();
         let (mut counted, mut all_cpus, mut ended) = (0, false, false);
         let last = log.lines().len().min(first + BODY_LINES_MAX);
@@ -73,17 +75,30 @@ impl Body {
     pub(crate) fn unfiltered(log: &Log, first: usize, last: usize) -> Body {
         let lines: Vec<u32> =
             (first..=last.max(first)).take(BODY_LINES_MAX).map(|index| index as u32).collect();
-        let mut body = Body {
-            cut: lines.len(),
-            headers: (0..lines.len() as u32).collect(),
-            lines,
-            starts: [None; STACK_STARTS],
-            raw: true,
-        };
+        let mut body = Body::of(lines);
+        body.cut = body.lines.len();
+        body.headers = (0..body.lines.len() as u32).collect();
+        body.raw = true;
         for at in 0..body.lines.len() {
-            body.start(shape::stack_starts(log.raw(body.lines[at] as usize)), at);
+            let line = log.raw(body.lines[at] as usize);
+            body.start(shape::stack_starts(line), at);
+            if shape::is_fault_injection(line) {
+                body.fault_injections.push(at as u32);
+            }
         }
         body
+    }
+
+    fn of(lines: Vec<u32>) -> Body {
+        Body {
+            lines,
+            cut: 0,
+            headers: Vec::new(),
+            starts: [None; STACK_STARTS],
+            stacks: Vec::new(),
+            fault_injections: Vec::new(),
+            raw: false,
+        }
     }
 
     fn note(&mut self, mark: &Mark, in_title: bool) {
@@ -91,15 +106,31 @@ impl Body {
         if mark.token.is_some() && in_title {
             self.headers.push(at as u32);
         }
+        if mark.fault_injection {
+            self.fault_injections.push(at as u32);
+        }
         self.start(mark.starts, at);
     }
 
     fn start(&mut self, kinds: u16, at: usize) {
+        if kinds != 0 {
+            self.stacks.push(at as u32);
+        }
         for (kind, first) in self.starts.iter_mut().enumerate() {
             if kinds >> kind & 1 == 1 && first.is_none() {
                 *first = Some(at as u32);
             }
         }
+    }
+
+    /// Does `lines[at]` begin a stack?
+    pub(crate) fn begins_stack(&self, at: usize) -> bool {
+        self.stacks.binary_search(&(at as u32)).is_ok()
+    }
+
+    /// Is `lines[at]` of a stack of the fault injector?
+    pub(crate) fn is_fault_injection(&self, at: usize) -> bool {
+        self.fault_injections.binary_search(&(at as u32)).is_ok()
     }
 
     /// The text of `lines[at]`.

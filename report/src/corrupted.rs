@@ -73,8 +73,8 @@ pub(crate) fn check(log: &Log, body: &Body, title: &str, format: Option<&Format>
         }
         let has_frames = (start + 1..body.lines.len())
             .take(FRAME_WITHIN)
+            .take_while(|at| !body.begins_stack(*at))
             .map(|at| body.line(log, at))
-            .take_while(|line| shape::stack_starts(line) == 0)
             .any(|line| {
                 shape::frame(line).is_some()
                     || memchr::memmem::find(line, b"(stack is not available)").is_some()

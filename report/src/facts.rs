@@ -64,7 +64,7 @@ impl Facts {
         self.open = None;
         self.told(trimmed);
         self.heading = heading(trimmed).map(|heading| (heading.to_owned(), index));
-        if let Some(cpu) = after(trimmed, "NMI backtrace for cpu ").and_then(leading_number) {
+        if let Some(cpu) = trimmed.strip_prefix("NMI backtrace for cpu ").and_then(leading_number) {
             self.backtrace_cpu = Some(cpu);
         }
     }
@@ -105,7 +105,8 @@ impl Facts {
 
     fn frame(&mut self, text: &str, index: usize) -> bool {
         // Most lines of a log are none; two words tell.
-        if !text.contains("+0x") && !text.trim_start().starts_with(['?', '0', '[', '(']) {
+        let plus = memchr::memchr(b'+', text.as_bytes()).is_some_and(|at| text[at..].starts_with("+0x"));
+        if !plus && !text.trim_start().starts_with(['?', '0', '[', '(', '<']) {
             return false;
         }
         let context = self.open.as_ref().and_then(|open| open.context.last().copied()).unwrap_or_default();
@@ -202,7 +203,7 @@ impl Facts {
 
     /// Lines that say something about the machine.
     fn told(&mut self, text: &str) {
-        if let Some(rest) = after(text, "CPU: ").filter(|_| text.contains("Comm: ")) {
+        if let Some(rest) = text.strip_prefix("CPU: ").filter(|_| text.contains("Comm: ")) {
             if self.comm.is_none() {
                 self.task(rest);
             }
@@ -212,8 +213,9 @@ impl Facts {
             if self.modules.is_empty() {
                 self.modules = modules::read(list);
             }
-        } else if let Some(number) = after(text, "[#").and_then(leading_number)
-            && self.oops_number.is_none()
+        } else if self.oops_number.is_none()
+            && memchr::memchr(b'#', text.as_bytes()).is_some()
+            && let Some(number) = after(text, "[#").and_then(leading_number)
         {
             self.oops_number = Some(number);
         }

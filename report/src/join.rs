@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::excerpt;
 use crate::line::{Before, Prefix};
 use crate::log::{KernelTime, Log};
 use crate::note::Note;
@@ -22,8 +23,16 @@ pub(crate) struct Joined {
 struct Raw<'a> {
     text: &'a [u8],
     piece: usize,
-    /// A part is missing before it.
-    after_hole: bool,
+    /// Something is missing before it.
+    hole: Option<Hole>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hole {
+    /// A part of a dump that was not found.
+    Lost,
+    /// Quiet lines of a huge log.
+    Unread,
 }
 
 /// What must agree for two lines to be the same: they may come with and without a level.
@@ -48,7 +57,25 @@ pub(crate) fn join(pieces: &[Piece<'_>], profile: Profile) -> Joined {
         merge(&mut merged, lines);
     }
     for piece in others {
-        merge(&mut merged, plain(&texts[piece], piece));
+        let text = &texts[piece];
+        let ranges = excerpt::ranges(text, profile);
+        let read: usize = ranges.iter().map(ExactSizeIterator::len).sum();
+        if read < text.len() {
+            let (read, all) = (read >> 10, text.len() >> 10);
+            notes.push(Note::new(
+                "log-excerpt",
+                format!("of {all} KiB the {read} KiB around possible reports were read"),
+            ));
+        }
+        let mut lines = Vec::new();
+        for range in ranges {
+            let first = lines.len();
+            lines.extend(plain(&text[range], piece));
+            if let Some(line) = lines.get_mut(first).filter(|_| first > 0) {
+                line.hole = Some(Hole::Unread);
+            }
+        }
+        merge(&mut merged, lines);
     }
     let mut log = Log::default();
     for piece in pieces {
@@ -56,8 +83,10 @@ pub(crate) fn join(pieces: &[Piece<'_>], profile: Profile) -> Joined {
     }
     for (number, line) in merged.iter().enumerate() {
         log.push(line.text, number as u32 + 1, line.piece.min(usize::from(u16::MAX)) as u16, profile);
-        if line.after_hole {
+        if line.hole.is_some() {
             log.mark_hole();
+        }
+        if line.hole == Some(Hole::Lost) {
             notes.push(Note::at(
                 "part-missing",
                 log.lines().len() - 1,
@@ -149,7 +178,7 @@ fn records<'a>(
         let first = lines.len();
         lines.extend(plain(&body[start..], *index));
         if let Some(line) = lines.get_mut(first) {
-            line.after_hole = after_hole;
+            line.hole = after_hole.then_some(Hole::Lost);
         }
         reason = header.map(|(header, _)| header.reason).or(reason);
         before = part;
@@ -165,7 +194,7 @@ fn plain(text: &[u8], piece: usize) -> Vec<Raw<'_>> {
     }
     text.split(|byte| *byte == b'\n')
         .filter(|line| !(line.contains(&b'#') && is_part_header(line)))
-        .map(|text| Raw { text, piece, after_hole: false })
+        .map(|text| Raw { text, piece, hole: None })
         .collect()
 }
 

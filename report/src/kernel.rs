@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde::{Serialize, Serializer};
@@ -141,6 +142,13 @@ impl<'de> serde::Deserialize<'de> for BuildId {
     }
 }
 
+static WORDS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    AhoCorasick::builder()
+        .match_kind(MatchKind::LeftmostFirst)
+        .build(["Linux version ", "Kernel Offset: ", "BIOS-e820", "Booting Linux on physical CPU"])
+        .expect("four short words")
+});
+
 /// Collects what the log says of its kernel; of several boots the one of the cause, else the last.
 pub(crate) fn read(log: &Log, drafts: &[Draft], facts: &KernelFacts) -> Kernel {
     let until = drafts
@@ -155,11 +163,7 @@ pub(crate) fn read(log: &Log, drafts: &[Draft], facts: &KernelFacts) -> Kernel {
         arch: facts.arch,
         kaslr: None,
     };
-    let finder = AhoCorasick::builder()
-        .match_kind(MatchKind::LeftmostFirst)
-        .build(["Linux version ", "Kernel Offset: ", "BIOS-e820", "Booting Linux on physical CPU"])
-        .expect("four short words");
-    for found in finder.find_iter(log.text()) {
+    for found in WORDS.find_iter(log.text()) {
         let line = log.line_at(found.start());
         let message = log.message_text(line);
         match found.pattern().as_usize() {

@@ -16,6 +16,7 @@ mod chooser;
 mod code;
 mod corrupted;
 mod demangle;
+mod excerpt;
 mod explain;
 mod facts;
 mod frame;

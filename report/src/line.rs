@@ -100,13 +100,13 @@ impl Prefix {
 
     /// The console's own form.
     fn console(line: &[u8]) -> Option<Prefix> {
-        let direct = Stamp::read(line, 0);
-        // A line that begins otherwise may have a drop notice or a login prompt glued before the stamp.
-        let stamp = match direct {
-            Some(stamp) => stamp,
-            None => Stamp::read(line, dropped(line)).or_else(|| Stamp::read(line, login(line)?))?,
-        };
-        // The message is what stands behind the *first* `] `.
+        if let Some(stamp) = Stamp::read(line, 0) {
+            let Stamp { level, time, caller, length } = stamp;
+            return Some(Prefix { level, time: Some(time), caller, length });
+        }
+        // A drop notice or a login prompt may be glued before the stamp. Then the message is what stands behind the
+        // *first* `] `.
+        let stamp = Stamp::read(line, dropped(line)).or_else(|| Stamp::read(line, login(line)?))?;
         let length = memchr::memmem::find(line, b"] ")? + 2;
         Some(Prefix { level: stamp.level, time: Some(stamp.time), caller: stamp.caller, length })
     }

@@ -65,7 +65,7 @@ impl<'a> Kitchen<'a> {
             }
             stacks += usize::from(is_stack);
             for (at, line) in lines.by_ref() {
-                if shape::is_fault_injection(line) {
+                if self.body.is_fault_injection(at) {
                     complete = false;
                     break;
                 }
@@ -79,7 +79,7 @@ impl<'a> Kitchen<'a> {
                     }
                     continue;
                 }
-                if shape::stack_starts(line) != 0 {
+                if self.body.begins_stack(at) {
                     break;
                 }
                 if let Some(found) = parts.get(index + 1).and_then(|next| next.read(line)) {

@@ -21,11 +21,14 @@ pub(crate) fn read(text: &str, list: &mut Vec<Register>) -> bool {
         extend(found, list);
         return true;
     }
-    let found = pairs(text);
-    let is_dump = found.first().is_some_and(|first| is_register(&first.name));
-    if is_dump {
-        extend(found, list);
+    let start = text.trim_start();
+    let name = start.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    if !is_register(&start[..name]) {
+        return false;
     }
+    let found = pairs(start);
+    let is_dump = !found.is_empty();
+    extend(found, list);
     is_dump
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::kind::{CrashType, Severity};
@@ -26,6 +27,7 @@ pub(crate) struct Rules {
 pub(crate) struct Token {
     pub(crate) id: &'static str,
     pub(crate) text: String,
+    pub(crate) finder: Finder<'static>,
     pub(crate) ignores: Vec<Pattern>,
     pub(crate) formats: Vec<Format>,
 }
@@ -179,7 +181,14 @@ impl Rules {
                     };
                     if !skipped {
                         let text = text.replace("\\x20", " ");
-                        self.tokens.push(Token { id, text, ignores: Vec::new(), formats: Vec::new() });
+                        let finder = Finder::new(&text).into_owned();
+                        self.tokens.push(Token {
+                            id,
+                            text,
+                            finder,
+                            ignores: Vec::new(),
+                            formats: Vec::new(),
+                        });
                     }
                 }
                 "ignore" if skipped => {}

@@ -27,6 +27,8 @@ pub(crate) struct Mark {
     pub(crate) boot: bool,
     /// `Sending NMI from CPU`: from here on lines of all CPUs belong to the report.
     pub(crate) all_cpus: bool,
+    /// A stack of the fault injector.
+    pub(crate) fault_injection: bool,
     /// `Disabling lock debugging due to kernel taint`, which says nothing about the crash.
     pub(crate) noise: bool,
 }
@@ -69,7 +71,7 @@ fn mark(log: &Log, rules: &Rules, line: usize) -> Option<Mark> {
     let has = |word: &str| memmem::find(raw, word.as_bytes()).is_some();
     let replayed = memmem::find(log.raw(line + 1), REPLAY).is_some();
     let is_header = |token: &crate::rules::Token| {
-        has(&token.text) && !token.ignores.iter().any(|ignore| ignore.regex.is_match(raw))
+        token.finder.find(raw).is_some() && !token.ignores.iter().any(|ignore| ignore.regex.is_match(raw))
     };
     let token = rules.tokens.iter().position(is_header).filter(|_| !replayed);
     let continues = || rules.continues.iter().any(|pattern| pattern.regex.is_match(raw));
@@ -81,11 +83,39 @@ fn mark(log: &Log, rules: &Rules, line: usize) -> Option<Mark> {
         panic: token.is_some_and(|token| rules.tokens[token].id == "panic"),
         boot: memmem::find(log.message(line), BOOT).is_some_and(|at| at == 0),
         starts: shape::stack_starts(log.message(line)),
+        fault_injection: has(shape::FAULT_INJECTION) && shape::is_fault_injection(log.message(line)),
         all_cpus: has(ALL_CPUS),
         noise: has(NOISE),
     };
-    (mark.token.is_some() || mark.ends_report || mark.starts != 0 || mark.boot || mark.all_cpus || mark.noise)
+    let Mark { line: _, token: _, panic: _, ends_report, boot, starts, fault_injection, all_cpus, noise } =
+        mark;
+    (token.is_some() || ends_report || boot || starts != 0 || fault_injection || all_cpus || noise)
         .then_some(mark)
+}
+
+/// Where in `text` lines with a header token are: the position of the first token of each. Looks at nothing else, so
+/// some of them start no report.
+pub(crate) fn headers(text: &[u8], profile: Profile) -> impl Iterator<Item = usize> {
+    static PRODUCTION: LazyLock<AhoCorasick> = LazyLock::new(|| tokens(Profile::Production));
+    static SCORING: LazyLock<AhoCorasick> = LazyLock::new(|| tokens(Profile::Scoring));
+    let words: &AhoCorasick = match profile {
+        Profile::Production => &PRODUCTION,
+        Profile::Scoring => &SCORING,
+    };
+    let mut position = 0;
+    std::iter::from_fn(move || {
+        let found = words.find(Input::new(text).range(position.min(text.len())..))?.start();
+        position = memchr::memchr(b'\n', &text[found..]).map_or(text.len(), |at| found + at);
+        Some(found)
+    })
+}
+
+fn tokens(profile: Profile) -> AhoCorasick {
+    let tokens = Rules::of(profile).tokens.iter().map(|token| token.text.as_str());
+    AhoCorasick::builder()
+        .match_kind(MatchKind::LeftmostFirst)
+        .build(tokens)
+        .expect("a few dozen short words")
 }
 
 fn words(profile: Profile) -> &'static AhoCorasick {
@@ -101,6 +131,11 @@ fn build(profile: Profile) -> AhoCorasick {
     let rules = Rules::of(profile);
     let tokens = rules.tokens.iter().map(|token| token.text.as_str());
     let stacked = rules.stacked.iter().map(|(_, word)| *word);
-    let words = tokens.chain(stacked).chain(shape::START_WORDS).chain([ALL_CPUS, NOISE, "Linux version "]);
+    let words = tokens.chain(stacked).chain(shape::START_WORDS).chain([
+        ALL_CPUS,
+        NOISE,
+        "Linux version ",
+        shape::FAULT_INJECTION,
+    ]);
     AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(words).expect("a few dozen short words")
 }

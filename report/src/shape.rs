@@ -21,6 +21,9 @@ pub(crate) const START_WORDS: [&str; 8] = [
     "badaddr: ",
 ];
 
+/// Stands in every stack of the fault injector.
+pub(crate) const FAULT_INJECTION: &str = "should_fail";
+
 /// Which kinds of stack starts `line` holds, as a bit set; 0 for most lines.
 pub(crate) fn stack_starts(line: &[u8]) -> u16 {
     let has = |word: &str| memchr::memmem::find(line, word.as_bytes()).is_some();
@@ -72,7 +75,7 @@ fn riscv(line: &[u8]) -> bool {
 
 /// A line that announces a trace.
 pub(crate) fn is_heading(line: &[u8]) -> bool {
-    memchr::memmem::find(line, b"race:").is_some()
+    memchr::memchr(b':', line).is_some()
         && ["Call Trace:", "Call trace:", "Backtrace:"]
             .iter()
             .any(|word| memchr::memmem::find(line, word.as_bytes()).is_some())
@@ -155,7 +158,7 @@ fn find<'a>(form: &Regex, line: &'a [u8]) -> Option<Option<&'a str>> {
 pub(crate) fn is_fault_injection(line: &[u8]) -> bool {
     static FORM: LazyLock<Regex> =
         LazyLock::new(|| form(r"\A *(?:\[<?(?:0x)?[0-9a-f]+>?\] )?should_fail(?:slab)?(?:\.[a-z0-9]+)*\+0x"));
-    memchr::memmem::find(line, b"should_fail").is_some() && FORM.is_match(line)
+    FORM.is_match(line)
 }
 
 fn form(source: &str) -> Regex {

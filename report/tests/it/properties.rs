@@ -46,8 +46,7 @@ fn the_style_of_the_prefix_does_not_change_a_title() {
         ("dmesg --time-format iso", Box::new(|n, line| format!("2026-11-22T18:54:34,{n:06}+00:00 {line}"))),
     ];
     for (name, style) in styles {
-        let log: String =
-            crate::whole::OOPS.lines().enumerate().map(|(n, line)| style(n, line) + "\n").collect();
+        let log: String = oops.lines().enumerate().map(|(n, line)| style(n, line) + "\n").collect();
         assert_eq!(titles(&log), expected, "{name}");
     }
 }
