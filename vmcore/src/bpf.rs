@@ -24,12 +24,6 @@ pub struct Program {
     pub end: Address,
 }
 
-impl Program {
-    pub(crate) fn contains(&self, address: u64) -> bool {
-        (self.start.0..self.end.0).contains(&address)
-    }
-}
-
 /// The list `bpf_kallsyms`, as far as it can be read; empty where the kernel has none (before 5.7).
 pub(crate) fn read(kernel: &Kernel, notes: &mut Vec<Note>) -> Vec<Program> {
     let mut programs = Vec::new();

@@ -9,6 +9,9 @@ const MAX_TYPES: usize = 4 << 20;
 /// Typedefs, qualifiers and anonymous members inside one another; the kernel's own limit is 32 (`MAX_RESOLVE_DEPTH`).
 const MAX_DEPTH: u32 = 32;
 
+/// Members looked at for one path: `task_struct` has some 300, and structures can be nested to blow that up.
+const MAX_STEPS: u32 = 1 << 20;
+
 const INT: u32 = 1;
 const PTR: u32 = 2;
 const ARRAY: u32 = 3;
@@ -116,8 +119,9 @@ impl Btf {
 
     fn follow(&self, mut id: u32, path: &str) -> Option<Member> {
         let mut offset = 0_u64;
+        let mut steps = MAX_STEPS;
         for name in path.split('.') {
-            let (member, inner) = self.find(self.bare(id)?, name, 0)?;
+            let (member, inner) = self.find(self.bare(id)?, name, 0, &mut steps)?;
             offset += member;
             id = inner;
         }
@@ -125,14 +129,15 @@ impl Btf {
     }
 
     /// The member's offset in bytes and its type.
-    fn find(&self, id: u32, name: &str, depth: u32) -> Option<(u64, u32)> {
+    fn find(&self, id: u32, name: &str, depth: u32, steps: &mut u32) -> Option<(u64, u32)> {
         let this = self.get(id).filter(|this| matches!(this.kind, STRUCT | UNION) && depth < MAX_DEPTH)?;
         (0..this.vlen as usize).find_map(|i| {
+            *steps = steps.checked_sub(1)?;
             let at = this.tail + 12 * i;
             let (member, kind, bits) = (self.word(at)?, self.word(at + 4)?, self.word(at + 8)?);
             let offset = u64::from(if this.kflag { bits & 0x00ff_ffff } else { bits } / 8);
             if self.string(member).is_empty() {
-                let (inner, found) = self.find(self.bare(kind)?, name, depth + 1)?;
+                let (inner, found) = self.find(self.bare(kind)?, name, depth + 1, steps)?;
                 return Some((offset + inner, found));
             }
             self.is_named(member, name).then_some((offset, kind))

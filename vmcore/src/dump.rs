@@ -93,12 +93,12 @@ pub(crate) struct Opened {
     pub notes: Vec<Note>,
 }
 
-/// Opens the dump at `path`, unpacking it to an unnamed temporary file when it is compressed as a whole.
-pub(crate) fn open(path: &Path) -> Result<Opened, Error> {
+/// Opens the dump at `path`; one that is compressed as a whole is unpacked to an unnamed temporary file of `most` bytes.
+pub(crate) fn open(path: &Path, most: u64) -> Result<Opened, Error> {
     let read = |source| Error::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(read)?;
     let image = Image::map(&file).map_err(read)?;
-    match packed::unpack(&image, packed::MAX_UNPACKED).map_err(|cause| match cause {
+    match packed::unpack(&image, most).map_err(|cause| match cause {
         packed::Failure::Io(source) => read(source),
         packed::Failure::TooLarge(limit) => Error::TooLarge(limit),
     })? {
@@ -108,8 +108,8 @@ pub(crate) fn open(path: &Path) -> Result<Opened, Error> {
 }
 
 /// Opens several files of one dump written with `makedumpfile --split`.
-pub(crate) fn open_set(paths: &[&Path]) -> Result<Opened, Error> {
-    split::join(paths.iter().map(|path| open(path)).collect::<Result<_, _>>()?)
+pub(crate) fn open_set(paths: &[&Path], most: u64) -> Result<Opened, Error> {
+    split::join(paths.iter().map(|path| open(path, most)).collect::<Result<_, _>>()?)
 }
 
 /// Finds the container by its magic.

@@ -16,6 +16,8 @@ const MAX_NAME: usize = 1024;
 const STRIDE: usize = 64;
 /// Names of one address: `entry_SYSCALL_64…`, `__x64_sys_…`; the kernel has a hundred for one stub.
 const MAX_ALIASES: usize = 4096;
+/// And so many of them are told.
+const MAX_NAMED: usize = 16;
 
 pub(crate) struct Kallsyms {
     tokens: Vec<Vec<u8>>,
@@ -115,7 +117,8 @@ impl Kallsyms {
         let last = low.checked_sub(1)?;
         let start = self.address(last);
         let aliases = (0..=last).rev().take(MAX_ALIASES).take_while(|&i| self.address(i) == start).count();
-        Some((start, (last + 1 - aliases..=last).map(|i| self.name(i)).collect()))
+        let first = last + 1 - aliases;
+        Some((start, (first..=last).take(MAX_NAMED).map(|i| self.name(i)).collect()))
     }
 
     fn address(&self, i: usize) -> u64 {

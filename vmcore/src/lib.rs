@@ -64,14 +64,22 @@ pub struct Dump {
     code: OnceCell<Code>,
 }
 
+/// What a packed dump may unpack to, unless the caller says otherwise: a full dump of a large machine.
+const MAX_UNPACKED: u64 = 64 << 30;
+
 /// Opens the dump at `path`: any container, flattened or not, also packed with zstd, gzip or xz.
 pub fn open(path: &Path) -> Result<Dump, Error> {
-    Ok(Dump::new(dump::open(path)?))
+    open_within(path, MAX_UNPACKED)
+}
+
+/// Opens a dump that a stranger may have sent: packed, it may take `most` bytes of the temporary folder.
+pub fn open_within(path: &Path, most: u64) -> Result<Dump, Error> {
+    Ok(Dump::new(dump::open(path, most)?))
 }
 
 /// Opens the files of one dump that `makedumpfile --split` wrote, in any order.
 pub fn open_set(paths: &[&Path]) -> Result<Dump, Error> {
-    Ok(Dump::new(dump::open_set(paths)?))
+    Ok(Dump::new(dump::open_set(paths, MAX_UNPACKED)?))
 }
 
 /// Opens a dump that is in memory already.

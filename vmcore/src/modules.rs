@@ -5,13 +5,15 @@ use crate::dump::gnu_build_id;
 use crate::kernel::{Absent, Kernel};
 use report::{BuildId, Note};
 use serde::ser::{SerializeMap, Serializer};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::ops::Range;
 
 /// A distribution's kernel has some 5000 modules; nobody loads them all.
 const MAX_MODULES: usize = 4096;
 /// The largest modules (graphics drivers) have some 50 000 symbols.
 const MAX_SYMBOLS: u64 = 1 << 18;
+/// Symbols at one place, and places without a name, that are looked at for one address.
+const MAX_PASSED: usize = 16;
 /// `MODULE_NAME_LEN`, and room for a symbol's name (`KSYM_NAME_LEN`).
 const NAME: usize = 64;
 const SYMBOL_NAME: usize = 512;
@@ -78,7 +80,8 @@ pub(crate) struct Loaded {
 
 struct Symbol {
     value: u64,
-    name: String,
+    /// Where its name lies.
+    name: u64,
 }
 
 /// The list of modules, as far as it can be read.
@@ -226,48 +229,44 @@ impl Loaded {
         self.module.pieces.iter().map(|piece| piece.address..piece.address.saturating_add(piece.code))
     }
 
-    /// Is the address in its code?
-    pub fn contains(&self, address: u64) -> bool {
-        self.code().any(|range| range.contains(&address))
-    }
-
     /// The symbol that the kernel would print for an address in the module, and where it begins
-    /// (`find_kallsyms_symbol`: of those at one address, the first in the table).
-    pub fn lookup(&self, kernel: &Kernel, address: u64) -> Option<(u64, Vec<String>)> {
-        let symbols = self.symbols.get_or_init(|| symbols(kernel, self.address).unwrap_or_default());
-        let value = symbols.iter().map(|symbol| symbol.value).filter(|&value| value <= address).max()?;
-        // A symbol of another piece lies below, but the address is not in it.
-        let piece = self.code().find(|range| range.contains(&address))?;
-        if !piece.contains(&value) {
-            return None;
+    /// (`find_kallsyms_symbol`: of those at one address, the first in the table). `left` is how many symbols may
+    /// still be read.
+    pub fn lookup(&self, kernel: &Kernel, address: u64, left: &Cell<u64>) -> Option<(u64, Vec<String>)> {
+        let symbols = self.symbols.get_or_init(|| symbols(kernel, self.address, left).unwrap_or_default());
+        let mut below = address.checked_add(1)?;
+        // Names that the kernel passes over are empty or mark the kind of what follows (`$x` on arm64).
+        for _ in 0..MAX_PASSED {
+            let value = symbols.iter().map(|symbol| symbol.value).filter(|&value| value < below).max()?;
+            let here = symbols.iter().filter(|symbol| symbol.value == value).take(MAX_PASSED);
+            let names = here.filter_map(|symbol| kernel.memory.string(symbol.name, SYMBOL_NAME).ok());
+            let names: Vec<String> =
+                names.filter(|name| !name.is_empty() && !name.starts_with('$')).collect();
+            if !names.is_empty() {
+                return Some((value, names));
+            }
+            below = value;
         }
-        Some((
-            value,
-            symbols.iter().filter(|symbol| symbol.value == value).map(|symbol| symbol.name.clone()).collect(),
-        ))
+        None
     }
 }
 
 /// The defined symbols of `mod->kallsyms`, in the order of the table.
-fn symbols(kernel: &Kernel, module: u64) -> Result<Vec<Symbol>, Absent> {
+fn symbols(kernel: &Kernel, module: u64, left: &Cell<u64>) -> Result<Vec<Symbol>, Absent> {
     let table = kernel.kernel_pointer(module, "module", "kallsyms")?;
     let symtab = kernel.kernel_pointer(table, "mod_kallsyms", "symtab")?;
     let strtab = kernel.kernel_pointer(table, "mod_kallsyms", "strtab")?;
     let count = kernel.memory.u32(table.wrapping_add(kernel.offset("mod_kallsyms", "num_symtab")?))?;
+    let count = u64::from(count).min(MAX_SYMBOLS).min(left.get());
+    left.set(left.get() - count);
     let mut symbols = Vec::new();
     // Elf64_Sym: u32 st_name, u8 st_info, u8 st_other, u16 st_shndx, u64 st_value, u64 st_size. The first is empty.
-    for i in 1..u64::from(count).min(MAX_SYMBOLS) {
+    for i in 1..count {
         let Ok(symbol) = kernel.memory.array::<24>(symtab.wrapping_add(24 * i)) else { continue };
         let word = u128::from_le_bytes(*symbol.first_chunk().expect("24 bytes hold 16"));
         let (name, section, value) = (word as u32, (word >> 48) as u16, (word >> 64) as u64);
-        if section == 0 {
-            continue;
-        }
-        let Ok(name) = kernel.memory.string(strtab.wrapping_add(u64::from(name)), SYMBOL_NAME) else {
-            continue;
-        };
-        if !name.is_empty() && !name.starts_with('$') {
-            symbols.push(Symbol { value, name });
+        if section != 0 {
+            symbols.push(Symbol { value, name: strtab.wrapping_add(u64::from(name)) });
         }
     }
     Ok(symbols)

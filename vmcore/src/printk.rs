@@ -12,6 +12,8 @@ use std::fmt::Write;
 
 /// `CONFIG_LOG_BUF_SHIFT` and `log_buf_len=` reach far, but a log is text that people wrote.
 pub(crate) const MAX_LOG: u64 = 64 << 20;
+/// As many records as 64 MiB hold at 32 bytes each.
+const MAX_RECORDS: usize = 2 << 20;
 
 /// The log of a dead kernel.
 #[derive(Debug, Clone, PartialEq, Serialize)]

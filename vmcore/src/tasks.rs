@@ -4,7 +4,7 @@ mod find;
 
 use crate::address::Address;
 use crate::cgroup;
-use crate::code::Code;
+use crate::code::{Code, Owner};
 use crate::dump::ElfNote;
 use crate::kernel::{Absent, Kernel};
 use crate::registers::{self, Registers};
@@ -13,9 +13,12 @@ use find::Found;
 pub(crate) use find::touch_pids;
 use report::{BuildId, Note};
 use serde::Serialize;
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+/// Frames of all stacks together: 200 000 threads with ten each. What is behind has no stack, and says why.
+const MAX_FRAMES: usize = 2 << 20;
 /// `TASK_COMM_LEN`.
 const COMM: usize = 16;
 /// Bits of `task->__state` that are reported, and the letters for them (`task_index_to_char`).
@@ -138,7 +141,7 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running]) -> Tasks {
     let unwinder = Unwinder::new(kernel, code, &mut notes);
     let idle: Vec<u64> = running.iter().filter_map(|cpu| on_runqueue(kernel, cpu.cpu, "idle").ok()).collect();
     let found = Found::all(kernel, running.iter().map(|cpu| cpu.task), &mut notes);
-    let reader = Reader { kernel, code, unwinder, running };
+    let reader = Reader { kernel, code, unwinder, running, frames_left: Cell::new(MAX_FRAMES) };
     let mut tasks = Vec::new();
     let mut unreadable = 0;
     for (at, address) in idle.iter().copied().chain(found.tasks).enumerate() {
@@ -170,6 +173,7 @@ struct Reader<'a> {
     code: &'a Code,
     unwinder: Unwinder<'a>,
     running: &'a [Running],
+    frames_left: Cell<usize>,
 }
 
 impl Reader<'_> {
@@ -229,12 +233,17 @@ impl Reader<'_> {
     }
 
     fn stack(&self, task: u64, cpu: Option<&Running>) -> Result<Walk, Absent> {
-        let stack = self.kernel.kernel_pointer(task, "task_struct", "stack")?;
-        match cpu {
-            Some(Running { registers: Some(registers), .. }) => Ok(self.unwinder.running(registers, stack)),
-            Some(Running { cpu, .. }) => Err(Absent::Odd(format!("CPU {cpu} left no registers"))),
-            None => self.unwinder.sleeping(task, stack),
+        if self.frames_left.get() == 0 {
+            return Err(Absent::Odd(format!("the stacks before it have {MAX_FRAMES} frames")));
         }
+        let stack = self.kernel.kernel_pointer(task, "task_struct", "stack")?;
+        let walk = match cpu {
+            Some(Running { registers: Some(registers), .. }) => self.unwinder.running(registers, stack),
+            Some(Running { cpu, .. }) => return Err(Absent::Odd(format!("CPU {cpu} left no registers"))),
+            None => self.unwinder.sleeping(task, stack)?,
+        };
+        self.frames_left.set(self.frames_left.get().saturating_sub(walk.steps.len()));
+        Ok(walk)
     }
 
     fn frames(&self, steps: &[Step]) -> Vec<Frame> {
@@ -246,7 +255,10 @@ impl Reader<'_> {
         let key = if step.exact { step.pc } else { step.pc.wrapping_sub(1) };
         let named = self.code.name(self.kernel, key);
         let offset = named.as_ref().map(|named| step.pc.wrapping_sub(named.start));
-        let module = named.as_ref().and_then(|named| named.module).map(|at| &self.code.modules[at].module);
+        let module = match named.as_ref().map(|named| named.owner) {
+            Some(Owner::Module(at)) => self.code.modules.get(at).map(|loaded| &loaded.module),
+            _ => None,
+        };
         let names = named.map(|named| named.names).unwrap_or_default();
         Frame {
             pc: Address(step.pc),

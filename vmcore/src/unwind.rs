@@ -4,7 +4,7 @@ mod frame_pointer;
 mod orc;
 mod scan;
 
-use crate::code::Code;
+use crate::code::{Code, Owner};
 use crate::dump::Machine;
 use crate::kernel::{Absent, Kernel};
 use crate::registers::Registers;
@@ -190,7 +190,7 @@ impl<'a> Unwinder<'a> {
 
     fn step(&self, state: &State) -> Next {
         match &self.orc {
-            Some(orc) => orc.step(self.kernel, state),
+            Some(orc) => orc.step(self.kernel, self.code, state),
             None if self.kernel.memory.translation.machine() == Machine::Aarch64 => {
                 frame_pointer::step_aarch64(self.kernel, state)
             }
@@ -206,7 +206,7 @@ impl<'a> Unwinder<'a> {
                 .then(|| frame_pointer::step_x86_64(self.kernel, self.code, state))
                 .flatten()
         };
-        if self.code.in_program(state.pc) {
+        if matches!(self.code.owner(state.pc), Some(Owner::Program(_))) {
             return by_pointer().or_else(|| scan::step(self, state, stack));
         }
         scan::step(self, state, stack).or_else(by_pointer)

@@ -4,9 +4,6 @@ use super::image::Image;
 use std::fs::File;
 use std::io::{self, Read};
 
-/// A full dump of a large machine; more than this on a node's temporary file system is a bomb.
-pub(super) const MAX_UNPACKED: u64 = 64 << 30;
-
 /// Why unpacking stopped.
 pub(super) enum Failure {
     Io(io::Error),

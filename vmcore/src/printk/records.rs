@@ -1,12 +1,12 @@
 //! The records of 3.5 to 5.9 (`struct printk_log`, before 3.11 and in RHEL 7 `struct log`).
 
-use super::{Found, Record, level};
+use super::{Found, MAX_RECORDS, Record, level};
 use crate::memory::{Fault, Memory};
 use crate::vmcoreinfo::VmcoreInfo;
 use report::Note;
 
 /// `log_buf_len` is a power of two; the command line allows up to 2 GiB, nobody sets more than some MiB.
-const BUFFER: std::ops::RangeInclusive<u64> = 4096..=1 << 30;
+const BUFFER: std::ops::RangeInclusive<u64> = 4096..=128 << 20;
 
 pub(super) fn read(memory: &Memory, info: &VmcoreInfo) -> Found {
     let mut found = Found::default();
@@ -32,7 +32,7 @@ fn walk(memory: &Memory, info: &VmcoreInfo, found: &mut Found) -> Result<(), Str
     let mut at = u64::from(memory.u32(symbol("log_first_idx")?).map_err(fault)?);
     let end = u64::from(memory.u32(symbol("log_next_idx")?).map_err(fault)?);
     let mut wrapped = false;
-    for _ in 0..length / size {
+    for _ in 0..(length / size).min(MAX_RECORDS as u64) {
         if at == end {
             return Ok(());
         }
@@ -66,5 +66,5 @@ fn walk(memory: &Memory, info: &VmcoreInfo, found: &mut Found) -> Result<(), Str
         });
         at += total;
     }
-    Err("the log's records go round in a circle".into())
+    Err("the log's records go round in a circle, or are too many".into())
 }

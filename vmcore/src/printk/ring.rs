@@ -1,6 +1,6 @@
 //! The lockless ring of 5.10 and later (`kernel/printk/printk_ringbuffer.c`).
 
-use super::{Found, MAX_LOG, Record, level};
+use super::{Found, MAX_LOG, MAX_RECORDS, Record, level};
 use crate::memory::{Fault, Memory};
 use crate::vmcoreinfo::VmcoreInfo;
 use report::Note;
@@ -12,9 +12,10 @@ const WORD: u64 = 8;
 /// A text block without data: `begin` and `next` are both 1 (lost) or 3 (empty line).
 const NO_DATA: u64 = 1;
 const EMPTY_LINE: u64 = 3;
-/// `CONFIG_LOG_BUF_SHIFT` is 12..=25; with the command line up to 2^31 bytes and one descriptor for 32 bytes of text.
-const COUNT_BITS: std::ops::RangeInclusive<u32> = 5..=26;
-const SIZE_BITS: std::ops::RangeInclusive<u32> = 10..=30;
+/// `CONFIG_LOG_BUF_SHIFT` is 12..=25, and `log_buf_len=` can ask for more: here up to 128 MiB of text, with one
+/// descriptor for each 32 bytes of it.
+const SIZE_BITS: std::ops::RangeInclusive<u32> = 10..=27;
+const COUNT_BITS: std::ops::RangeInclusive<u32> = 5..=22;
 
 /// States of a descriptor (`enum desc_state`).
 const RESERVED: u64 = 0;
@@ -144,8 +145,11 @@ impl Ring<'_> {
             if id == head {
                 break;
             }
-            if bytes > MAX_LOG {
-                found.notes.push(Note::new("log-cut", format!("the log is longer than {MAX_LOG} bytes")));
+            if bytes > MAX_LOG || found.records.len() >= MAX_RECORDS {
+                found.notes.push(Note::new(
+                    "log-cut",
+                    format!("the log is longer than {MAX_LOG} bytes or {MAX_RECORDS} records"),
+                ));
                 break;
             }
             id = id.wrapping_add(1) & ID;

@@ -71,10 +71,13 @@ impl Found {
             notes
                 .push(Note::new("tasks", format!("the list of tasks ends after {}: {cause}", leaders.len())));
         }
+        // Threads of all processes together: processes that share one endless list take no longer than one.
+        let mut walked = 0;
         for leader in leaders.into_iter().map(|at| at.wrapping_sub(tasks)) {
             self.add(leader);
             let Ok(signal) = kernel.kernel_pointer(leader, "task_struct", "signal") else { continue };
-            let (members, broken) = around(kernel, signal.wrapping_add(threads), MAX_TASKS);
+            let (members, broken) = around(kernel, signal.wrapping_add(threads), MAX_TASKS - walked);
+            walked += members.len();
             if let Some(cause) = broken
                 && self.complete
             {
@@ -192,7 +195,7 @@ fn around(kernel: &Kernel, head: u64, limit: usize) -> (Vec<u64>, Option<Absent>
                 return Ok(());
             }
             if nodes.len() >= limit || !seen.insert(at) {
-                return Err(Absent::Odd("the list goes round in a circle".into()));
+                return Err(Absent::Odd("it goes round in a circle, or is endless".into()));
             }
             nodes.push(at);
         }

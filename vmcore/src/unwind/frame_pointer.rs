@@ -39,5 +39,5 @@ fn exception(kernel: &Kernel, state: &State) -> Option<Next> {
 pub(super) fn step_x86_64(kernel: &Kernel, code: &Code, state: &State) -> Option<State> {
     let bp = kernel.memory.u64(state.bp).ok()?;
     let pc = kernel.memory.u64(state.bp.wrapping_add(8)).ok()?;
-    code.contains(pc).then(|| State { pc, sp: state.bp.wrapping_add(16), bp, ..State::default() })
+    code.owner(pc).is_some().then(|| State { pc, sp: state.bp.wrapping_add(16), bp, ..State::default() })
 }

@@ -1,10 +1,10 @@
 //! ORC, the x86-64 kernel's unwind tables, versions 1 to 4 (`arch/x86/include/asm/orc_types.h`).
 
 use super::{Next, State};
-use crate::code::Code;
+use crate::code::{Code, Owner};
 use crate::kernel::{Absent, Kernel};
 use crate::memory::Fault;
-use std::ops::Range;
+use crate::modules::Loaded;
 
 /// A kernel has some 400 000 entries.
 const MAX_ENTRIES: u64 = 16 << 20;
@@ -87,8 +87,8 @@ struct Entry {
 }
 
 /// The sorted table of the kernel or of one module, read where it lies.
+#[derive(Clone, Copy)]
 struct Table {
-    code: Vec<Range<u64>>,
     ips: u64,
     entries: u64,
     count: u64,
@@ -96,7 +96,9 @@ struct Table {
 
 pub(crate) struct Orc {
     version: Version,
-    tables: Vec<Table>,
+    kernel: Table,
+    /// By the module's place; none where it has no table.
+    modules: Vec<Option<Table>>,
 }
 
 impl Orc {
@@ -105,48 +107,52 @@ impl Orc {
         let bytes = kernel.symbol("__stop_orc_unwind_ip")?.wrapping_sub(ips);
         let count = (bytes / 4).min(MAX_ENTRIES);
         let entries = kernel.symbol("__start_orc_unwind")?;
-        let mut tables = vec![Table { code: code.kernel_ranges().to_vec(), ips, entries, count }];
-        for module in &code.modules {
-            let pointer = |member| kernel.kernel_pointer(module.address, "module", member);
-            let count = kernel
-                .offset("module", "arch.num_orcs")
-                .and_then(|offset| Ok(kernel.memory.u32(module.address.wrapping_add(offset))?));
-            if let (Ok(ips), Ok(entries), Ok(count)) =
-                (pointer("arch.orc_unwind_ip"), pointer("arch.orc_unwind"), count)
-            {
-                let count = u64::from(count).min(MAX_ENTRIES);
-                tables.push(Table { code: module.code().collect(), ips, entries, count });
-            }
-        }
-        Ok(Self { version: version(kernel), tables })
+        let module = |module: &Loaded| {
+            let pointer = |member| kernel.kernel_pointer(module.address, "module", member).ok();
+            let count = module.address.wrapping_add(kernel.offset("module", "arch.num_orcs").ok()?);
+            Some(Table {
+                ips: pointer("arch.orc_unwind_ip")?,
+                entries: pointer("arch.orc_unwind")?,
+                count: u64::from(kernel.memory.u32(count).ok()?).min(MAX_ENTRIES),
+            })
+        };
+        Ok(Self {
+            version: version(kernel),
+            kernel: Table { ips, entries, count },
+            modules: code.modules.iter().map(module).collect(),
+        })
     }
 
     /// Address and length of all parts of the tables, for a small dump.
     pub fn parts(&self) -> Vec<(u64, u64)> {
         let both = |table: &Table| [(table.ips, table.count * 4), (table.entries, table.count * ENTRY)];
-        self.tables.iter().flat_map(both).collect()
+        std::iter::once(&self.kernel).chain(self.modules.iter().flatten()).flat_map(both).collect()
     }
 
     /// Is there an entry for this address that leads on?
-    pub fn defined(&self, kernel: &Kernel, key: u64) -> bool {
-        self.entry(kernel, key).is_ok_and(|entry| entry.is_some_and(|entry| entry.kind != Kind::Undefined))
+    pub fn defined(&self, kernel: &Kernel, code: &Code, key: u64) -> bool {
+        self.entry(kernel, code, key)
+            .is_ok_and(|entry| entry.is_some_and(|entry| entry.kind != Kind::Undefined))
     }
 
     /// One step up, as `unwind_next_frame()` of `arch/x86/kernel/unwind_orc.c` takes it.
-    pub fn step(&self, kernel: &Kernel, state: &State) -> Next {
+    pub fn step(&self, kernel: &Kernel, code: &Code, state: &State) -> Next {
         let key = if state.exact { state.pc } else { state.pc.wrapping_sub(1) };
-        match self.entry(kernel, key) {
+        match self.entry(kernel, code, key) {
             Ok(Some(entry)) => caller(kernel, state, entry).unwrap_or(Next::Broken),
             Ok(None) | Err(_) => Next::Unknown,
         }
     }
 
     /// The last entry at or below the address.
-    fn entry(&self, kernel: &Kernel, key: u64) -> Result<Option<Entry>, Fault> {
-        let Some(table) =
-            self.tables.iter().find(|table| table.code.iter().any(|range| range.contains(&key)))
-        else {
-            return Ok(None);
+    fn entry(&self, kernel: &Kernel, code: &Code, key: u64) -> Result<Option<Entry>, Fault> {
+        let table = match code.owner(key) {
+            Some(Owner::Kernel) => self.kernel,
+            Some(Owner::Module(at)) => match self.modules.get(at) {
+                Some(Some(table)) => *table,
+                _ => return Ok(None),
+            },
+            Some(Owner::Program(_)) | None => return Ok(None),
         };
         let (mut low, mut high) = (0, table.count);
         while low < high {

@@ -42,11 +42,11 @@ pub(super) fn step(unwinder: &Unwinder<'_>, state: &State, stack: u64) -> Option
 /// In code that the tables know, behind a call.
 fn is_return_address(unwinder: &Unwinder<'_>, word: u64) -> bool {
     let kernel = unwinder.kernel;
-    if !unwinder.code.contains(word) {
+    if unwinder.code.owner(word).is_none() {
         return false;
     }
     let Some(orc) = &unwinder.orc else { return true };
-    orc.defined(kernel, word.wrapping_sub(1))
+    orc.defined(kernel, unwinder.code, word.wrapping_sub(1))
         && match kernel.memory.array::<7>(word.wrapping_sub(7)) {
             Ok([_, _, 0xe8, ..]) => true,
             // `ff /2`: an indirect call of two to seven bytes.
