@@ -104,7 +104,8 @@ impl<'a> Reader<'a> {
             }
             if headers > REPORTS_MAX && (REPORTS_MAX / 2..headers - REPORTS_MAX / 2).contains(&count) {
                 if count == REPORTS_MAX / 2 {
-                    let text = format!("of {headers} reports the first and the last {} are read", REPORTS_MAX / 2);
+                    let text =
+                        format!("of {headers} reports the first and the last {} are read", REPORTS_MAX / 2);
                     notes.push(Note::at("reports-cut", mark.line, text));
                 }
                 count += 1;
@@ -154,10 +155,14 @@ impl<'a> Reader<'a> {
         let header = String::from_utf8_lossy(log.message(line)).into_owned();
         let story = self.explain.then(|| story(line, token, &body, &named, damage, trail));
         let format = named.format.map(|format| format.id);
+        let blameless = named.format.is_some_and(|format| format.blameless);
         let mut report = report(log, line..end, named, damage, &header, token);
         report.intentional = self.intended(line, &header);
         self.learn(&facts);
         blame(&mut report, &facts, token, self.rules);
+        if blameless {
+            report.guilty = None;
+        }
         fill(&mut report, facts);
         Some(Draft {
             report,

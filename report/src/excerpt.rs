@@ -22,7 +22,7 @@ pub(crate) fn ranges(text: &[u8], profile: Profile) -> Vec<Range<usize>> {
     if text.len() <= WHOLE_MAX {
         return vec![all];
     }
-    let mut ranges: Vec<Range<usize>> = vec![0..HEAD];
+    let mut ranges = Vec::from([Range { start: 0, end: HEAD }]);
     for header in scan::headers(text, profile) {
         let wanted = header.saturating_sub(BEFORE)..header.saturating_add(AFTER).min(text.len());
         match ranges.last_mut() {
@@ -86,7 +86,10 @@ mod tests {
     #[test]
     fn a_log_of_usual_size_is_read_whole() {
         let log = quiet(100_000);
-        assert_eq!(ranges(log.as_bytes(), Profile::Production), [0..log.len()]);
+        assert_eq!(
+            ranges(log.as_bytes(), Profile::Production),
+            Vec::from([Range { start: 0, end: log.len() }])
+        );
     }
 
     #[test]

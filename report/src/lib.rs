@@ -19,6 +19,7 @@ mod demangle;
 mod excerpt;
 mod explain;
 mod facts;
+mod finding;
 mod frame;
 mod join;
 mod kernel;
@@ -47,7 +48,8 @@ mod trace;
 
 pub use code::Code;
 pub use corrupted::Corrupted;
-pub use explain::{Explanation, Skipped};
+pub use explain::{Explanation, Ignored, Skipped, ignored};
+pub use finding::{Family, Field, Finding};
 pub use kernel::{Arch, BuildId, BuildIdError, Kernel};
 pub use kind::{CrashType, Severity};
 pub use log::{KernelTime, Line, Log};

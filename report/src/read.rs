@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::assemble::{self, Reader};
 use crate::cause;
 use crate::explain::Explanation;
+use crate::finding::{self, Finding};
 use crate::join::join;
 use crate::kernel::{self, Kernel};
 use crate::log::Log;
@@ -35,6 +36,8 @@ pub struct Parsed {
     pub modules: Vec<Module>,
     /// In the order of the log.
     pub reports: Vec<Report>,
+    /// Hardware errors, out of memory, firmware: no crashes by themselves. Production profile only.
+    pub findings: Vec<Finding>,
     /// Damage and doubt.
     pub notes: Vec<Note>,
     /// The log holds a panic line.
@@ -95,5 +98,9 @@ fn run(pieces: &[Piece<'_>], profile: Profile, explain: bool) -> (Parsed, Vec<Ex
     let kernel = kernel::read(&log, &drafts, reader.facts());
     let modules = reader.into_modules();
     let (reports, stories) = assemble::close(drafts);
-    (Parsed { log, kernel, modules, reports, notes, panicked, suppressed }, stories)
+    let findings = match profile {
+        Profile::Production => finding::read(&log),
+        Profile::Scoring => Vec::new(),
+    };
+    (Parsed { log, kernel, modules, reports, findings, notes, panicked, suppressed }, stories)
 }

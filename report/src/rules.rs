@@ -47,6 +47,7 @@ pub(crate) struct Format {
     pub(crate) corrupted: bool,
     pub(crate) at_start: bool,
     pub(crate) across: bool,
+    pub(crate) blameless: bool,
 }
 
 /// What a later line of the report must look like.
@@ -200,6 +201,8 @@ impl Rules {
                     .push(pattern((id, text))),
                 "continues" => self.continues.push(pattern((id, text))),
                 "stacked" => self.stacked.push((id, text)),
+                "stacked-production" if profile == Profile::Scoring => {}
+                "stacked-production" => self.stacked.push((id, text)),
                 _ => unreachable!("tokens.txt: unknown word {word}"),
             }
         }
@@ -252,6 +255,7 @@ struct Draft {
     corrupted: bool,
     at_start: bool,
     across: bool,
+    blameless: bool,
     only: Option<Profile>,
 }
 
@@ -278,6 +282,7 @@ impl Draft {
             "corrupted" => self.corrupted = true,
             "start" => self.at_start = true,
             "across" => self.across = true,
+            "blameless" => self.blameless = true,
             "only" => {
                 self.only = Some(match rest {
                     "production" => Profile::Production,
@@ -312,6 +317,7 @@ impl Draft {
             corrupted: self.corrupted,
             at_start: self.at_start,
             across: self.across,
+            blameless: self.blameless,
         }
     }
 }
