@@ -2,10 +2,12 @@
 
 pub mod boots;
 pub mod crashes;
+pub mod decisions;
 pub mod evidence;
 pub mod handover;
 pub mod nodes;
 pub mod readiness;
+pub mod reconcile;
 pub mod signatures;
 pub mod symbols;
 pub mod uploads;
@@ -15,7 +17,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequestParts, Path, Query};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
@@ -61,6 +63,27 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Params<T>, Error> {
         let query = Query::from_request_parts(parts, state).await;
         query.map(|Query(params)| Params(params)).map_err(|rejection| malformed(rejection.body_text()))
+    }
+}
+
+/// A small JSON body.
+#[derive(Clone, Debug)]
+pub struct JsonBody<T>(pub T);
+
+/// What people write fits easily.
+const JSON: u64 = 64 * 1024;
+
+impl<T, S> FromRequest<S> for JsonBody<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<JsonBody<T>, Error> {
+        let (parts, body) = request.into_parts();
+        let body = read_body(&parts.headers, body, JSON, "too-large").await?;
+        serde_json::from_slice(&body).map(JsonBody).map_err(|error| malformed(error.to_string()))
     }
 }
 

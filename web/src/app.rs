@@ -77,10 +77,10 @@ pub async fn open(setup: &Setup) -> Result<AppState, Error> {
     let key_id = key.public().id();
     Ok(Arc::new(App {
         store,
-        writer: Writer::start(custody, Signer { service: service.id, epoch: service.epoch, key }),
+        writer: Writer::start(custody, Signer { service, key }),
         blobs: Blobs::open(data)?,
         symbols: Symbols::open(data)?,
-        service: service.id,
+        service,
         key: key_id,
         open_to_local_readers: setup.open_to_local_readers,
         uploads: Semaphore::new(UPLOADS),

@@ -12,7 +12,8 @@ use handover::problem::Problem;
 use handover::{PROTOCOL, PROTOCOL_HEADER, SERVICE_HEADER};
 
 use crate::api::{
-    boots, crashes, evidence, handover as protocol, nodes, readiness, signatures, symbols, uploads,
+    boots, crashes, decisions, evidence, handover as protocol, nodes, readiness, reconcile, signatures,
+    symbols, uploads,
 };
 use crate::app::AppState;
 use crate::problem::{self, Error};
@@ -33,12 +34,17 @@ pub fn router(app: AppState) -> Router {
         .route("/crashes", get(crashes::list))
         .route("/crashes/{crash_id}", get(crashes::one))
         .route("/signatures", get(signatures::list))
-        .route("/signatures/{signature_id}", get(signatures::one))
+        .route("/signatures/{signature_id}", get(signatures::one).patch(decisions::change))
+        .route("/signatures/{signature_id}/merge", post(decisions::merge))
+        .route("/signatures/{signature_id}/split", post(decisions::split))
+        .route("/signatures/{signature_id}/undo", post(decisions::undo))
         .route("/nodes", get(nodes::list))
         .route("/nodes/{node_id}", get(nodes::one))
         .route("/nodes/{node_id}/receipts", get(nodes::receipts))
         .route("/nodes/{node_id}/boots", get(boots::list))
         .route("/nodes/{node_id}/boots/{boot_id}", put(boots::put))
+        .route("/nodes/{node_id}/reconcile", post(reconcile::reconcile))
+        .route("/service/acknowledge", post(reconcile::acknowledge))
         .route("/nodes/{node_id}/readiness", get(readiness::get).put(readiness::put))
         .route("/symbols", put(symbols::put).post(symbols::put).get(symbols::list))
         .route("/symbols/missing", get(symbols::missing));
@@ -46,6 +52,7 @@ pub fn router(app: AppState) -> Router {
         .nest("/api/v1", api)
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
+        .route("/buildid/{build_id}/debuginfo", get(symbols::debuginfo))
         .merge(pages::routes())
         .fallback(pages::missing)
         .method_not_allowed_fallback(async |method: Method| {

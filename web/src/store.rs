@@ -18,6 +18,7 @@ pub mod image;
 pub mod job;
 pub mod location;
 pub mod node;
+pub mod placement;
 pub mod release;
 pub mod rollup;
 pub mod service;

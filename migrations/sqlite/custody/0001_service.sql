@@ -5,6 +5,7 @@ CREATE TABLE service (
   service_key BLOB    NOT NULL,              -- 16 random bytes, made with the database
   epoch       INTEGER NOT NULL,              -- raised by one when a rollback was proven; never falls
   created_us  INTEGER NOT NULL,
+  rolled_back_us INTEGER,                    -- when a node proved that receipts were lost; null once acknowledged
   CONSTRAINT service_pk PRIMARY KEY (one),
   CONSTRAINT service_single CHECK (one = 1)
 ) STRICT, WITHOUT ROWID;

@@ -20,10 +20,13 @@ CREATE TABLE placement (
   title        TEXT    NOT NULL,
   scope        BLOB    NOT NULL DEFAULT x'',
   variant_key  BLOB,                         -- null: any stack
-  signature_id INTEGER NOT NULL,
+  signature_id INTEGER NOT NULL,             -- where it belongs
+  from_id      INTEGER NOT NULL,             -- where it was, for undoing
   decided_us   INTEGER NOT NULL,
   decided_by   TEXT    NOT NULL,
   undone_us    INTEGER,
-  CONSTRAINT placement_signature_fk FOREIGN KEY (signature_id) REFERENCES signature (id)
+  CONSTRAINT placement_signature_fk FOREIGN KEY (signature_id) REFERENCES signature (id),
+  CONSTRAINT placement_from_fk FOREIGN KEY (from_id) REFERENCES signature (id)
 ) STRICT;
 CREATE INDEX placement_by_title ON placement (title, scope) WHERE undone_us IS NULL;
+CREATE INDEX placement_by_from ON placement (from_id) WHERE undone_us IS NULL;

@@ -36,7 +36,7 @@ pub async fn put(
     caller.speaks_for(&key)?;
     let body = read_body(&headers, body, limits::STATE as u64, "readiness-too-large").await?;
     let document = Readiness::read(&body).map_err(|error| match error {
-        handover::Error::Mismatch(_) => {
+        handover::Error::Field { ref field, .. } if field == "summary" => {
             unprocessable("summary-differs", "The summary is not that of the checks", error.to_string())
         }
         _ => malformed(error.to_string()),

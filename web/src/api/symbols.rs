@@ -1,22 +1,23 @@
 //! Debug files: put in by people and build machines, asked for by crashes.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use serde::Serialize;
 
-use super::content_length;
+use super::{content_length, stream};
 use crate::app::{App, AppState};
 use crate::auth::{Reader, SymbolsKeeper};
 use crate::clock::now_us;
-use crate::problem::{Error, malformed, too_large};
+use crate::problem::{Error, malformed, not_found, too_large};
 use crate::store::{image, job};
 use crate::symbols::Identity;
 
@@ -66,7 +67,7 @@ pub async fn put(
 
 async fn keep(
     app: &Arc<App>,
-    file: &std::fs::File,
+    file: &File,
     path: &std::path::Path,
     mut body: Body,
 ) -> Result<(Identity, u64), Error> {
@@ -133,4 +134,34 @@ pub struct MissingList {
 /// `GET /symbols/missing`: at most 500, most waited for first.
 pub async fn missing(State(app): State<AppState>, _: Reader) -> Result<Json<MissingList>, Error> {
     Ok(Json(MissingList { items: image::missing(app.store.read(), LISTED).await? }))
+}
+
+/// `GET /buildid/{build_id}/debuginfo`: the file, as debuginfod serves it, so that gdb, perf and crash find it.
+pub async fn debuginfo(
+    State(app): State<AppState>,
+    _: Reader,
+    Path(text): Path<String>,
+) -> Result<Response, Error> {
+    let unknown = || not_found(format!("no debug file of build-id {text:?}"));
+    let build_id = hex::decode(&text).map_err(|_| unknown())?;
+    let image = image::by_build_id(app.store.read(), &build_id).await?.ok_or_else(unknown)?;
+    let path = app.symbols.path(&image.build_id);
+    let opening = tokio::task::spawn_blocking(move || {
+        let mut file = File::open(&path).map_err(Error::disk("opening", &path))?;
+        let mut magic = [0; 4];
+        file.read_exact(&mut magic).and_then(|()| file.rewind()).map_err(Error::disk("reading", &path))?;
+        Ok::<_, Error>((file, magic))
+    });
+    let (file, magic) = opening.await.map_err(|_| Error::Inside("opening a debug file ended badly"))??;
+    if magic != *b"\x7fELF" {
+        return Err(not_found(format!(
+            "the debug file of build-id {text} is kept compressed and not served"
+        )));
+    }
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, image.bytes.to_string()),
+        (HeaderName::from_static("x-debuginfod-size"), image.bytes.to_string()),
+    ];
+    Ok((headers, stream(Box::new(file))).into_response())
 }

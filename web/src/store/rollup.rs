@@ -119,6 +119,43 @@ pub async fn count(db: &mut SqliteConnection, crash: &Counted) -> Result<()> {
     Ok(())
 }
 
+/// Makes a signature's counts anew from its crashes; after some were moved.
+pub async fn rebuild(db: &mut SqliteConnection, signature: i64) -> Result<()> {
+    for statement in [
+        "DELETE FROM sighting WHERE signature_id = $1",
+        "DELETE FROM signature_release WHERE signature_id = $1",
+        "DELETE FROM signature_day WHERE signature_id = $1",
+        "DELETE FROM signature_variant WHERE signature_id = $1",
+        "INSERT INTO sighting (signature_id, node_id, release_id, crashes, first_us, last_us)
+         SELECT signature_id, node_id, release_id, count(*), min(at_us), max(at_us)
+           FROM crash WHERE signature_id = $1 AND class = 0 GROUP BY node_id, release_id",
+        "INSERT INTO signature_release (signature_id, release_id, crashes, fatal, nodes, first_us, last_us)
+         SELECT signature_id, release_id, count(*), sum(fatal), count(DISTINCT node_id), min(at_us), max(at_us)
+           FROM crash WHERE signature_id = $1 AND class = 0 GROUP BY release_id",
+        // A crash before 1970 belongs to the day before it, as in `day`.
+        "INSERT INTO signature_day (signature_id, day, release_id, crashes, fatal)
+         SELECT signature_id, (at_us - ((at_us % 86400000000) + 86400000000) % 86400000000) / 86400000000 AS day,
+                release_id, count(*), sum(fatal)
+           FROM crash WHERE signature_id = $1 AND class = 0 GROUP BY day, release_id",
+        "INSERT INTO signature_variant (signature_id, variant_id, crashes, first_us, last_us)
+         SELECT signature_id, variant_id, count(*), min(at_us), max(at_us)
+           FROM crash WHERE signature_id = $1 AND class = 0 GROUP BY variant_id",
+        "UPDATE signature SET
+           crashes = (SELECT count(*) FROM crash c WHERE c.signature_id = $1 AND c.class = 0),
+           nodes = (SELECT count(DISTINCT node_id) FROM crash c WHERE c.signature_id = $1 AND c.class = 0),
+           fatal = coalesce((SELECT max(fatal) FROM crash c WHERE c.signature_id = $1), fatal),
+           class = coalesce((SELECT min(class) FROM crash c WHERE c.signature_id = $1), class),
+           first_us = coalesce((SELECT min(at_us) FROM crash c WHERE c.signature_id = $1), first_us),
+           last_us = coalesce((SELECT max(at_us) FROM crash c WHERE c.signature_id = $1), last_us),
+           first_release_id = (SELECT release_id FROM crash c WHERE c.signature_id = $1 ORDER BY at_us LIMIT 1),
+           last_release_id = (SELECT release_id FROM crash c WHERE c.signature_id = $1 ORDER BY at_us DESC LIMIT 1)
+         WHERE id = $1",
+    ] {
+        sqlx::query(statement).bind(signature).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
 /// A signature on one kernel release.
 #[derive(Clone, Debug, FromRow, Serialize)]
 pub struct OnRelease {
@@ -194,6 +231,9 @@ pub struct OfVariant {
     /// Row id, for `variant::frames`.
     #[serde(skip)]
     pub variant_row: i64,
+    /// Its key.
+    #[serde(with = "hex")]
+    pub stack: Vec<u8>,
     /// Crashes with this stack.
     pub crashes: i64,
     /// First of them.
@@ -205,8 +245,9 @@ pub struct OfVariant {
 /// The stacks of a signature, most crashes first.
 pub async fn variants(db: impl SqliteExecutor<'_>, signature: i64, limit: u32) -> Result<Vec<OfVariant>> {
     sqlx::query_as(
-        "SELECT variant_id AS variant_row, crashes, first_us, last_us FROM signature_variant
-          WHERE signature_id = $1 ORDER BY crashes DESC, variant_id LIMIT $2",
+        "SELECT x.variant_id AS variant_row, v.variant_key AS stack, x.crashes, x.first_us, x.last_us
+           FROM signature_variant x JOIN variant v ON v.id = x.variant_id
+          WHERE x.signature_id = $1 ORDER BY x.crashes DESC, x.variant_id LIMIT $2",
     )
     .bind(signature)
     .bind(limit)

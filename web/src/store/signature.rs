@@ -116,19 +116,19 @@ pub struct Signature {
 }
 
 /// What people think of a signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Nobody looked yet.
-    New,
+    New = 0,
     /// Somebody did.
-    Acknowledged,
+    Acknowledged = 1,
     /// Said to be mended.
-    Resolved,
+    Resolved = 2,
     /// Not to be told of.
-    Muted,
+    Muted = 3,
     /// Came back after it was resolved.
-    Regressed,
+    Regressed = 4,
 }
 
 impl State {
@@ -320,4 +320,35 @@ pub async fn open(db: &mut SqliteConnection, new: &Opening<'_>) -> Result<i64> {
     .bind(at_us)
     .fetch_one(db)
     .await
+}
+
+/// The signature at the end of the way of merges that begins at a row.
+pub async fn end(db: &mut SqliteConnection, id: i64) -> Result<i64> {
+    // A merge is refused when it would lead back, so the way ends.
+    let mut at = id;
+    while let Some(into) =
+        sqlx::query_scalar::<_, Option<i64>>("SELECT merged_into_id FROM signature WHERE id = $1")
+            .bind(at)
+            .fetch_one(&mut *db)
+            .await?
+    {
+        at = into;
+    }
+    Ok(at)
+}
+
+/// Gives a signature a person's name; `None` takes it away.
+pub async fn rename(db: &mut SqliteConnection, id: i64, name: Option<&str>) -> Result<()> {
+    sqlx::query("UPDATE signature SET name = $2 WHERE id = $1").bind(id).bind(name).execute(db).await?;
+    Ok(())
+}
+
+/// Notes what people think of it.
+pub async fn set_state(db: &mut SqliteConnection, id: i64, state: State) -> Result<()> {
+    sqlx::query("UPDATE signature SET state = $2 WHERE id = $1")
+        .bind(id)
+        .bind(state as i64)
+        .execute(db)
+        .await?;
+    Ok(())
 }

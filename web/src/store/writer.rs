@@ -45,6 +45,14 @@ pub enum Ask {
         /// When it came.
         received_us: i64,
     },
+    /// A node holds a receipt of ours, of this epoch, that is not in our tables: a backup was restored. The epoch
+    /// rises above it, once, so that no number is given twice.
+    RolledBack {
+        /// Epoch of the receipt.
+        epoch: u64,
+    },
+    /// Somebody has seen that a backup was restored.
+    Acknowledge,
     /// A receipt for evidence that may be here already; nothing is answered if it is not.
     Again {
         /// Which.
@@ -92,8 +100,6 @@ pub struct Writer {
 pub struct Signer {
     /// The service.
     pub service: ServiceId,
-    /// Its epoch.
-    pub epoch: i64,
     /// Its key.
     pub key: SigningKey,
 }
@@ -108,7 +114,8 @@ impl Writer {
         writer
     }
 
-    /// The receipt for what is asked, once it is durable. `None` only for [`Ask::Again`] of unknown evidence.
+    /// The receipt for what is asked, once it is durable. `None` for [`Ask::Again`] of unknown evidence, and for
+    /// what is not about evidence.
     pub async fn ask(&self, ask: Ask) -> Answer {
         let (reply, answer) = oneshot::channel();
         self.queue.try_send(Request { ask, reply }).map_err(|_| Refused::Busy)?;
@@ -216,6 +223,14 @@ async fn answer(db: &mut SqliteConnection, signer: &Signer, ask: Ask) -> Result<
     let evidence_id = match &ask {
         Ask::Keep { manifest, .. } | Ask::Count { manifest, .. } => manifest.evidence_id,
         Ask::Again { evidence_id, .. } => *evidence_id,
+        Ask::RolledBack { epoch } => {
+            super::service::raise_epoch(db, number(*epoch), now_us()).await?;
+            return Ok(None);
+        }
+        Ask::Acknowledge => {
+            super::service::acknowledge(db).await?;
+            return Ok(None);
+        }
     };
     let kept = kept(db, &evidence_id).await?;
     match (kept, ask) {
@@ -239,7 +254,7 @@ async fn answer(db: &mut SqliteConnection, signer: &Signer, ask: Ask) -> Result<
             put_evidence(db, None, &manifest, Disposition::Counted, received_us).await?;
             sign(db, signer, About::new(&manifest, received_us), Disposition::Counted, None).await.map(Some)
         }
-        (None, Ask::Again { .. }) => Ok(None),
+        (_, Ask::Again { .. } | Ask::RolledBack { .. } | Ask::Acknowledge) => Ok(None),
     }
 }
 
@@ -286,7 +301,8 @@ async fn again(
     received_us: i64,
 ) -> Result<Envelope> {
     let disposition = if kept.home.is_none() { Disposition::Counted } else { Disposition::Duplicate };
-    if let Some(given) = given(db, signer.epoch, evidence_id, disposition).await? {
+    let epoch = super::service::epoch(&mut *db).await?;
+    if let Some(given) = given(db, epoch, evidence_id, disposition).await? {
         return Ok(given);
     }
     let of: Option<Vec<u8>> = sqlx::query_scalar(
@@ -411,6 +427,7 @@ async fn sign(
     of: Option<ReceiptHash>,
 ) -> Result<Envelope> {
     let About { node_id, evidence_id, kind, sha256, size, manifest_sha256, weight, received_us } = about;
+    let epoch = super::service::epoch(&mut *db).await?;
     let (seq, head): (i64, Vec<u8>) = sqlx::query_as(
         "INSERT INTO stream (node_key, epoch, seq, head) VALUES ($1, $2, 1, $3)
          ON CONFLICT (node_key) DO UPDATE SET
@@ -420,7 +437,7 @@ async fn sign(
          RETURNING seq, head",
     )
     .bind(&node_id.as_bytes()[..])
-    .bind(signer.epoch)
+    .bind(epoch)
     .bind(&ReceiptHash::ZERO.as_bytes()[..])
     .fetch_one(&mut *db)
     .await?;
@@ -430,7 +447,7 @@ async fn sign(
         service: signer.service,
         key: signer.key.public().id(),
         node_id,
-        epoch: signer.epoch.unsigned_abs(),
+        epoch: epoch.unsigned_abs(),
         seq: seq.unsigned_abs(),
         prev: ReceiptHash::try_from(head).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
         evidence_id,
@@ -456,7 +473,7 @@ async fn sign(
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(&node_id.as_bytes()[..])
-    .bind(signer.epoch)
+    .bind(epoch)
     .bind(seq)
     .bind(&hash.as_bytes()[..])
     .bind(&evidence_id.as_bytes()[..])

@@ -207,3 +207,73 @@ fn a_restart_keeps_identity_key_and_tokens() {
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
 }
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_restored_backup_is_proven_by_receipts_and_what_it_lost_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, backup) = (folder.path().join("data"), folder.path().join("backup"));
+    let send = |service: &Service, second: u32| {
+        let (path, body) = parcel(manifest(1, &oops(second)), &oops(second));
+        service.send("PUT", &path, &service.token("ingest"), &body)
+    };
+    let service = Service::on(&data, true);
+    assert_eq!(send(&service, 11).status, 201);
+    service.settle();
+    drop(service);
+    copy_folder(&data, &backup);
+    let service = Service::on(&data, true);
+    let newest = send(&service, 12).json();
+    service.settle();
+    drop(service);
+    std::fs::remove_dir_all(&data).unwrap();
+    copy_folder(&backup, &data);
+
+    let service = Service::on(&data, true);
+    let hash = Envelope::read(newest.to_string().as_bytes()).unwrap().hash();
+    let node = newest["receipt"]["node_id"].as_str().unwrap();
+    let head = json!({"epoch": 1, "seq": 2, "hash": hash});
+    let offer = json!({"schema": "lastwords.offer/1", "node_id": node, "head": head, "items": []});
+    let token = service.token("ingest");
+    let answer = service.send("POST", "/api/v1/evidence/offers", &token, offer.to_string().as_bytes());
+    assert_eq!(answer.json()["head"], "unknown");
+
+    let path = format!("/api/v1/nodes/{node}/reconcile");
+    let shown = json!({"schema": "lastwords.reconcile/1", "node_id": node, "receipts": [newest]});
+    for _ in 0..2 {
+        let answer = service.send("POST", &path, &token, shown.to_string().as_bytes()).json();
+        assert_eq!(answer["epoch"], 2, "raised once: {answer}");
+        assert_eq!(answer["items"][0]["state"], "lost");
+    }
+    assert_ne!(service.json("/readyz")["rolled_back_us"], Value::Null);
+    let again = send(&service, 12);
+    let receipt = &again.json()["receipt"];
+    assert_eq!(
+        (&receipt["disposition"], &receipt["epoch"], &receipt["seq"]),
+        (&"stored".into(), &2.into(), &1.into())
+    );
+    let answer = service.send("POST", &path, &token, shown.to_string().as_bytes()).json();
+    assert_eq!((&answer["epoch"], &answer["items"][0]["state"]), (&2.into(), &"known".into()));
+    service.settle();
+    assert_eq!(service.json("/api/v1/crashes")["items"].as_array().unwrap().len(), 2);
+
+    service.send("POST", "/api/v1/service/acknowledge", &token, b"").is_problem(403, "wrong-scope");
+    assert_eq!(service.send("POST", "/api/v1/service/acknowledge", &service.token("admin"), b"").status, 204);
+    assert_eq!(service.json("/readyz")["rolled_back_us"], Value::Null);
+
+    let mut forged = shown;
+    forged["receipts"][0]["receipt"]["seq"] = json!(7);
+    service.send("POST", &path, &token, forged.to_string().as_bytes()).is_problem(422, "receipt-not-ours");
+}

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::harness::{Machine, manifest, oops, parcel, request, settle, token, try_request};
@@ -79,33 +79,33 @@ fn every_receipt_that_left_is_kept_whatever_kills_the_server() {
     for round in 0..4_u32 {
         let process = Process::start(data);
         let token = token(data, "ingest");
-        let dead = AtomicBool::new(false);
+        let sent = AtomicUsize::new(0);
         let url = process.url.clone();
         let mut got = Vec::new();
         std::thread::scope(|scope| {
             let sender = scope.spawn(|| {
                 let mut got = Vec::new();
                 for number in 0..1000 {
-                    if dead.load(Ordering::Relaxed) {
-                        break;
-                    }
                     let log = oops(1000 * (round + 1) + number);
                     let (path, body) = parcel(manifest(1, &log), &log);
                     let url = format!("{url}{path}");
+                    sent.fetch_add(1, Ordering::Relaxed);
                     let Ok(answer) = try_request("PUT", &url, Some(&token), &[], &body) else { break };
                     assert_eq!(answer.status, 201, "{}", answer.text());
                     got.push((path, answer.json()));
                 }
                 got
             });
-            std::thread::sleep(Duration::from_millis(60 + 40 * u64::from(round)));
+            while sent.load(Ordering::Relaxed) < 6 {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(3 * u64::from(round)));
             process.kill();
-            dead.store(true, Ordering::Relaxed);
             got = sender.join().unwrap();
         });
         receipts.extend(got);
     }
-    assert!(receipts.len() > 10, "only {} receipts", receipts.len());
+    assert!(receipts.len() >= 20, "only {} receipts", receipts.len());
     let process = Process::start(data);
     settle(&process.url);
     let token = token(data, "ingest");

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod custody;
+mod decisions;
 mod harness;
 mod kill;
 mod pages;

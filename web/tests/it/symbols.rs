@@ -81,3 +81,15 @@ fn what_is_no_debug_file_is_refused() {
     let left = fs::read_dir(service.data.join("symbols/tmp")).unwrap().count();
     assert_eq!(left, 0, "nothing is left of it");
 }
+
+#[test]
+fn debug_files_are_served_as_debuginfod_does() {
+    let service = Service::start();
+    let file = module(RELEASE);
+    let kept = service.send("PUT", "/api/v1/symbols", &service.token("symbols"), &file).json();
+    let build_id = kept["build_id"].as_str().unwrap();
+    let answer = service.get(&format!("/buildid/{build_id}/debuginfo"));
+    assert!(answer.body == file);
+    assert_eq!(answer.header("x-debuginfod-size"), file.len().to_string());
+    service.get("/buildid/00112233/debuginfo").is_problem(404, "not-found");
+}
