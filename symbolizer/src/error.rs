@@ -70,6 +70,18 @@ pub enum Error {
         /// gimli's reason.
         reason: String,
     },
+    /// The file that dwz shares between objects is not there.
+    #[error(
+        "the file {name} with build-id {build_id}, to which dwz moved debug information, is missing {reasons}"
+    )]
+    MissingAltFile {
+        /// The one it must have.
+        build_id: BuildId,
+        /// As the object names it.
+        name: String,
+        /// Why files of that name were not taken.
+        reasons: String,
+    },
     /// There are neither symbols nor debug information.
     #[error("no symbols and no debug information")]
     NoSymbols,

@@ -8,10 +8,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use gimli::Dwarf;
 use memmap2::Mmap;
 use report::{BuildId, Code};
 use serde::{Deserialize, Serialize};
 
+use crate::debuglink::{self, Alternative};
 use crate::dwarf::{self, Sections};
 use crate::elf::{Elf, string_at, unpack};
 use crate::error::Error;
@@ -19,7 +21,9 @@ use crate::index::{Index, Meta, build};
 use crate::lazy::Lazy;
 use crate::resolve::Location;
 use crate::symtab::{self, Symbol, Symbols};
+use crate::system_map;
 use crate::text::{self, CodeMatch};
+use crate::unit::Slice;
 
 /// Every file that we read fits easily; an allyesconfig vmlinux has 5 GB.
 const MAX_FILE: u64 = 16 << 30;
@@ -93,6 +97,8 @@ pub struct Image {
     kind: Kind,
     release: OnceLock<Option<String>>,
     source: Source,
+    /// Answers in place of a stripped object.
+    debug: Option<Box<Image>>,
 }
 
 #[derive(Debug)]
@@ -106,6 +112,8 @@ enum Source {
 pub(crate) struct Object {
     pub bytes: Bytes,
     pub elf: Elf,
+    /// What dwz moved into a file shared by several objects.
+    pub alt: Option<Alternative>,
     /// Everything, once it was built.
     whole: OnceLock<Index>,
     lazy: Lazy,
@@ -118,24 +126,54 @@ impl Image {
     }
 
     fn read(path: &Path) -> Result<Image, Error> {
-        let bytes = decompressed(Bytes::map(path)?)?;
+        let mut image = Image::of(Bytes::map(path)?, path)?;
+        if let Source::Object(object) = &mut image.source {
+            object.alt = debuglink::alternative(&object.elf, &object.bytes, path)?;
+        }
+        image.debug = image.separate_debug()?.map(Box::new);
+        Ok(image)
+    }
+
+    /// Takes the bytes of an object or an index. The path says its release and name where the bytes do not, and
+    /// stands in errors; nothing is read from there, so that separate debug files are not found.
+    pub fn parse(bytes: Vec<u8>, path: &Path) -> Result<Image, Error> {
+        Image::of(Bytes::Owned(bytes), path).map_err(|e| e.at(path))
+    }
+
+    fn of(bytes: Bytes, path: &Path) -> Result<Image, Error> {
+        let bytes = decompressed(bytes)?;
+        let indexed = |index: Index| Image {
+            path: path.into(),
+            build_id: index.meta().build_id.clone(),
+            kind: index.meta().kind.clone(),
+            release: OnceLock::from(index.meta().release.clone()),
+            source: Source::Index(Box::new(index)),
+            debug: None,
+        };
         if bytes.starts_with(b"lwsymidx") {
-            let index = Index::of(bytes)?;
-            let (build_id, kind) = (index.meta().build_id.clone(), index.meta().kind.clone());
-            let release = OnceLock::from(index.meta().release.clone());
-            return Ok(Image {
-                path: path.into(),
-                build_id,
-                kind,
-                release,
-                source: Source::Index(Box::new(index)),
-            });
+            return Index::of(bytes).map(indexed);
+        }
+        if let Some(symbols) = system_map::read(&bytes) {
+            return system_map::index(&symbols?, release_of_path(path)).map(indexed);
         }
         let elf = Elf::parse(&bytes)?;
         let (build_id, kind) = (elf.build_id(&bytes), kind(&elf, &bytes, path));
-        let object = Object { bytes, elf, whole: OnceLock::new(), lazy: Lazy::default() };
-        let release = OnceLock::new();
-        Ok(Image { path: path.into(), build_id, kind, release, source: Source::Object(Box::new(object)) })
+        let object = Object { bytes, elf, alt: None, whole: OnceLock::new(), lazy: Lazy::default() };
+        let source = Source::Object(Box::new(object));
+        Ok(Image { path: path.into(), build_id, kind, release: OnceLock::new(), source, debug: None })
+    }
+
+    /// The separate debug file that a stripped object names (`.gnu_debuglink`), where it lies in one of the usual
+    /// places and its checksum is right.
+    fn separate_debug(&self) -> Result<Option<Image>, Error> {
+        match &self.source {
+            Source::Object(object) if !self.has_lines() => {
+                debuglink::find(&object.elf, &object.bytes, &self.path)?
+                    .map(|path| Image::open(&path))
+                    .transpose()
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The file that was opened.
@@ -164,6 +202,9 @@ impl Image {
 
     /// The index of the whole object; built on the first call, by all processors.
     pub fn index(&self) -> Result<&Index, Error> {
+        if let Some(debug) = &self.debug {
+            return debug.index();
+        }
         let object = match &self.source {
             Source::Index(index) => return Ok(index),
             Source::Object(object) => object,
@@ -180,6 +221,9 @@ impl Image {
     ///
     /// Reads no more than the units needed, unless the index is there already.
     pub fn lookup(&self, address: u64) -> Result<Vec<Location>, Error> {
+        if let Some(debug) = &self.debug {
+            return debug.lookup(address);
+        }
         let chain =
             |index: &Index| index.lookup(address).map(|chain| chain.map(Location::of).collect::<Vec<_>>());
         let found = match &self.source {
@@ -206,6 +250,9 @@ impl Image {
 
     /// Reads, in parallel, what [`Image::lookup`] will need for these addresses.
     pub fn prepare(&self, addresses: &[u64]) -> Result<(), Error> {
+        if let Some(debug) = &self.debug {
+            return debug.prepare(addresses);
+        }
         match &self.source {
             Source::Object(object) if object.whole.get().is_none() && !object.elf.relocatable => {
                 let few = object.lazy.prepare(object, self.base(&object.elf), addresses);
@@ -217,6 +264,9 @@ impl Image {
 
     /// The name of the symbol that this link address belongs to.
     pub fn symbol_name(&self, address: u64) -> Result<Option<Cow<'_, str>>, Error> {
+        if let Some(debug) = &self.debug {
+            return debug.symbol_name(address);
+        }
         let named = |index: &'_ Index| index.symbol_at(address).map(|symbol| symbol.name.to_string().into());
         match &self.source {
             Source::Index(index) => Ok(named(index)),
@@ -240,6 +290,9 @@ impl Image {
 
     /// The executable sections: name, address, size. Those of a module lie where we put them.
     pub fn sections(&self) -> Vec<(String, u64, u64)> {
+        if let Some(debug) = &self.debug {
+            return debug.sections();
+        }
         match &self.source {
             Source::Index(index) => index.meta().sections.clone(),
             Source::Object(object) => self.meta(&object.elf).sections,
@@ -248,6 +301,9 @@ impl Image {
 
     /// An index that has the symbols, and perhaps nothing else.
     pub fn symbols(&self) -> Result<&Index, Error> {
+        if let Some(debug) = &self.debug {
+            return debug.symbols();
+        }
         match &self.source {
             Source::Index(index) => Ok(index),
             Source::Object(object) => match object.whole.get() {
@@ -261,17 +317,22 @@ impl Image {
     }
 
     /// Whether there is debug information; told without reading any of it.
-    pub(crate) fn index_has_lines(&self) -> bool {
+    pub(crate) fn has_lines(&self) -> bool {
         match &self.source {
             Source::Index(index) => index.meta().lines,
             Source::Object(object) => {
-                [".debug_info", ".zdebug_info"].iter().any(|name| object.elf.section(name).is_some())
+                let own =
+                    [".debug_info", ".zdebug_info"].iter().any(|name| object.elf.section(name).is_some());
+                own || self.debug.is_some()
             }
         }
     }
 
     /// The folder of the sources, with its slash; to be taken off paths that people read. Empty when not known.
     pub fn source_root(&self) -> String {
+        if let Some(debug) = &self.debug {
+            return debug.source_root();
+        }
         let whole = match &self.source {
             Source::Index(index) => Some(&**index),
             Source::Object(object) => object.whole.get(),
@@ -317,12 +378,21 @@ impl Object {
         );
         let (symbols, sections) = (symbols?, sections?);
         let symbols = self.named(&symbols)?;
-        let dwarf = sections.dwarf(&self.bytes);
+        let dwarf = self.dwarf(&sections);
         let units = dwarf::units(&dwarf)?;
         if symbols.is_empty() && units.is_empty() {
             return Err(Error::NoSymbols);
         }
         build::build(meta, &symbols, &dwarf, &units)
+    }
+
+    /// The debug sections as gimli wants them, with what dwz took out of them.
+    pub fn dwarf<'o>(&'o self, sections: &'o Sections) -> Dwarf<Slice<'o>> {
+        let mut dwarf = sections.dwarf(&self.bytes);
+        if let Some(alt) = &self.alt {
+            dwarf.set_sup(alt.dwarf());
+        }
+        dwarf
     }
 
     /// The symbols with their names.
@@ -394,7 +464,7 @@ fn modinfo<'a>(info: &'a [u8], key: &[u8]) -> Option<&'a str> {
 /// `…/vmlinux-RELEASE`, `…/lib/modules/RELEASE/…`: separate debug files often have no text to ask.
 fn release_of_path(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
-    if let Some(release) = name.strip_prefix("vmlinux-") {
+    if let Some(release) = name.strip_prefix("vmlinux-").or_else(|| name.strip_prefix("System.map-")) {
         return Some(release.strip_suffix(".debug").unwrap_or(release).to_string());
     }
     let mut parts = path.iter().map(|part| part.to_string_lossy());

@@ -74,6 +74,11 @@ impl Index {
         Bytes::map(path).and_then(Index::of).map_err(|e| e.at(path))
     }
 
+    /// Takes the bytes of an index.
+    pub fn parse(bytes: Vec<u8>) -> Result<Index, Error> {
+        Index::of(Bytes::Owned(bytes))
+    }
+
     pub(crate) fn of(bytes: Bytes) -> Result<Index, Error> {
         let layout = Layout::read(&bytes)?;
         let meta = serde_json::from_slice(layout.table(&bytes, Table::Meta))

@@ -103,7 +103,7 @@ impl Lazy {
 
     fn dwarf<'o>(&'o self, object: &'o Object) -> Result<Dwarf<Slice<'o>>, Error> {
         let sections = get_or_try(&self.sections, || Sections::load(&object.elf, &object.bytes))?;
-        Ok(sections.dwarf(&object.bytes))
+        Ok(object.dwarf(sections))
     }
 
     /// The units that claim an address. Where they overlap the smaller claim comes first, as in `index::build`.

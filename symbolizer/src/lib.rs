@@ -9,6 +9,7 @@
 //! the debug information, `index` packs and answers, `lazy` does the same for only the units of one crash.
 
 mod budget;
+mod debuglink;
 pub mod decode;
 mod disassemble;
 mod dwarf;
@@ -23,6 +24,7 @@ mod resolve;
 mod resolved;
 mod store;
 mod symtab;
+mod system_map;
 mod text;
 mod unit;
 

@@ -145,7 +145,7 @@ impl Work<'_> {
         };
         match image.resolve(&query) {
             Ok(resolution) => {
-                if resolution.quality == Quality::SymbolOnly && !image.index_has_lines() {
+                if resolution.quality == Quality::SymbolOnly && !image.has_lines() {
                     self.missing.insert(wanted);
                 }
                 ResolvedFrame { resolution: Some(resolution) }

@@ -68,7 +68,7 @@ impl Library {
     pub fn find(&self, wanted: &Wanted) -> Option<Arc<Image>> {
         let mut second = None;
         for image in self.candidates(wanted) {
-            if image.index_has_lines() {
+            if image.has_lines() {
                 return Some(image);
             }
             second = second.or(Some(image));
@@ -171,9 +171,9 @@ fn list(root: &Path) -> HashMap<String, Vec<PathBuf>> {
     by_name
 }
 
-/// `vmlinux`, `vmlinux-6.1.0`, `vmlinux.debug` → the kernel; `dm-mod.ko.debug`, `dm-mod.ko.xz` → `dm_mod`.
+/// `vmlinux`, `vmlinux-6.1.0`, `vmlinux.debug`, `System.map-6.1.0` → the kernel; `dm-mod.ko.debug`, `dm-mod.ko.xz` → `dm_mod`.
 fn key_of(file: &str) -> Option<String> {
-    if file.starts_with("vmlinux") {
+    if file.starts_with("vmlinux") || file.starts_with("System.map") {
         return Some(KERNEL.to_string());
     }
     let (name, ending) = file.split_once(".ko")?;
@@ -194,7 +194,8 @@ mod tests {
             ("xfs.ko.debug", Some("xfs")),
             ("xfs.ko.zst", Some("xfs")),
             ("xfs.kov", None),
-            ("System.map", None),
+            ("System.map-6.1.0", Some("")),
+            ("config-6.1.0", None),
         ] {
             assert_eq!(key_of(file).as_deref(), want, "{file}");
         }

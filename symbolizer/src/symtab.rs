@@ -33,6 +33,11 @@ pub(crate) struct Symbol {
 }
 
 impl Symbol {
+    /// A symbol of a list that has addresses and names only.
+    pub fn listed(address: u64, ksize: u64) -> Symbol {
+        Symbol { address, ksize, elf_size: 0, name: 0, last: false, rank: 0 }
+    }
+
     /// The name, given the string table of the object.
     pub fn name<'s>(&self, strings: &'s [u8]) -> Cow<'s, str> {
         String::from_utf8_lossy(string_at(strings, self.name as usize))
@@ -159,7 +164,7 @@ fn placed(elf: &Elf) -> Vec<Placed> {
 }
 
 /// What scripts/kallsyms.c and scripts/mksysmap leave out, and `is_mapping_symbol` (include/linux/module_symbol.h).
-fn kallsyms_keeps(name: &[u8]) -> bool {
+pub(crate) fn kallsyms_keeps(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 8] = [
         b"$",
         b".L",

@@ -6,6 +6,7 @@ mod crashlab;
 mod hostile;
 mod index;
 mod logs;
+mod separate;
 
 use std::path::{Path, PathBuf};
 
