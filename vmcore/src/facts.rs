@@ -3,12 +3,13 @@
 use crate::address::Address;
 use crate::bpf::Program;
 use crate::code::Code;
+use crate::cpus::Running;
 use crate::dump::{Machine, gnu_build_id};
 use crate::kernel::{Absent, Kernel};
 use crate::modules::Module;
 use crate::printk::Log;
 use crate::registers::Registers;
-use crate::tasks::{Frame, Running, Tasks};
+use crate::tasks::{Frame, Tasks};
 use report::{BuildId, Note};
 use serde::Serialize;
 
@@ -107,7 +108,7 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running], tasks: &Ta
         panic_cpu,
         panic_message: panic_message(&log.text),
         taint: kernel.symbol("tainted_mask").and_then(|at| Ok(kernel.memory.u64(at)?)).ok().map(taint),
-        online_cpus: running.iter().map(|cpu| cpu.cpu).collect(),
+        online_cpus: kernel.online_cpus().unwrap_or_default(),
         command_line: command_line(kernel).ok(),
         memory_total: memory_total(kernel).ok(),
         pid: task.map(|task| task.pid),

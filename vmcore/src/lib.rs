@@ -16,6 +16,7 @@ mod bpf;
 mod btf;
 mod cgroup;
 mod code;
+mod cpus;
 mod dump;
 mod error;
 mod extract;
@@ -27,6 +28,7 @@ mod modules;
 mod printk;
 mod registers;
 mod tasks;
+mod text;
 mod translate;
 mod unwind;
 mod vmcoreinfo;
@@ -44,12 +46,12 @@ pub use report::{BuildId, Note};
 pub use tasks::{Frame, Task, Tasks};
 
 use code::Code;
+use cpus::Running;
 use dump::{ElfNote, Image, Opened, Physical};
 use kernel::Kernel;
 use memory::Memory;
 use std::cell::OnceCell;
 use std::path::Path;
-use tasks::Running;
 use translate::Translation;
 use vmcoreinfo::VmcoreInfo;
 
@@ -144,7 +146,7 @@ impl Dump {
     /// The tasks, their notes led by what is wrong with the dump, its tables and the CPUs.
     fn running_and_all(&self) -> (Vec<Running>, Tasks) {
         let mut notes = [&self.notes[..], self.kernel.notes(), &self.code().notes].concat();
-        let running = tasks::running(&self.kernel, &self.elf_notes, &mut notes);
+        let running = cpus::running(&self.kernel, &self.elf_notes, &mut notes);
         let mut tasks = tasks::read(&self.kernel, self.code(), &running);
         tasks.notes.splice(0..0, notes);
         (running, tasks)

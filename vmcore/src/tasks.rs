@@ -5,9 +5,8 @@ mod find;
 use crate::address::Address;
 use crate::cgroup;
 use crate::code::{Code, Owner};
-use crate::dump::ElfNote;
+use crate::cpus::{self, Running};
 use crate::kernel::{Absent, Kernel};
-use crate::registers::{self, Registers};
 use crate::unwind::{Step, Unwinder, Walk};
 use find::Found;
 pub(crate) use find::touch_pids;
@@ -93,53 +92,12 @@ pub struct Tasks {
     pub notes: Vec<Note>,
 }
 
-/// What the tasks on the CPUs were, and the registers they left.
-pub(crate) struct Running {
-    pub cpu: u32,
-    /// `struct task_struct`.
-    pub task: u64,
-    pub registers: Option<Registers>,
-}
-
-/// Who ran where. CPUs that cannot be read are left out, with a note.
-pub(crate) fn running(kernel: &Kernel, elf_notes: &[ElfNote], notes: &mut Vec<Note>) -> Vec<Running> {
-    let cpus = kernel.online_cpus().unwrap_or_else(|cause| {
-        notes.push(Note::new("cpus", format!("which CPUs were online is not known: {cause}")));
-        Vec::new()
-    });
-    let machine = kernel.memory.translation.machine();
-    let in_order = registers::from_notes(machine, elf_notes);
-    let mut found = Vec::new();
-    for &cpu in &cpus {
-        let task = match on_runqueue(kernel, cpu, "curr") {
-            Ok(task) => task,
-            Err(cause) => {
-                notes.push(Note::new("cpu-task", format!("what ran on CPU {cpu} is not known: {cause}")));
-                continue;
-            }
-        };
-        // The kernel's own note is exact. The container's are in order, but CPUs that did not answer are skipped.
-        let registers = registers::of_cpu(kernel, cpu)
-            .ok()
-            .flatten()
-            .or_else(|| (in_order.len() == cpus.len()).then(|| in_order.get(found.len()).cloned()).flatten());
-        if registers.is_none() {
-            notes.push(Note::new("cpu-registers", format!("CPU {cpu} left no registers")));
-        }
-        found.push(Running { cpu, task, registers });
-    }
-    found
-}
-
-fn on_runqueue(kernel: &Kernel, cpu: u32, member: &str) -> Result<u64, Absent> {
-    kernel.kernel_pointer(kernel.per_cpu("runqueues", cpu)?, "rq", member)
-}
-
 /// Every task that any way leads to.
 pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running]) -> Tasks {
     let mut notes = Vec::new();
     let unwinder = Unwinder::new(kernel, code, &mut notes);
-    let idle: Vec<u64> = running.iter().filter_map(|cpu| on_runqueue(kernel, cpu.cpu, "idle").ok()).collect();
+    let idle: Vec<u64> =
+        running.iter().filter_map(|cpu| cpus::on_runqueue(kernel, cpu.cpu, "idle").ok()).collect();
     let found = Found::all(kernel, running.iter().map(|cpu| cpu.task), &mut notes);
     let reader = Reader { kernel, code, unwinder, running, frames_left: Cell::new(MAX_FRAMES) };
     let mut tasks = Vec::new();

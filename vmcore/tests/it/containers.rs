@@ -1,8 +1,11 @@
 //! One made-up kernel in every container and compression: the same log, tasks and facts from each.
 
-use crate::fake_kernel::{AARCH64, Fake, Image, X86_64, code};
-use crate::synthetic::{Kdump, Packing, elf, flatten};
+use crate::fake_kernel::{AARCH64, Fake, Image, Offsets, STACK, VMALLOC, X86_64, code, memory_of};
+use crate::synthetic::{Kdump, Packing, elf, flatten, note};
 use vmcore::{Dump, Format, Machine};
+
+/// Where the fake kernel has its BPF program.
+const BPF: u64 = 0xffff_ffff_8110_0000;
 
 /// What the fake kernel holds, whatever the file around it.
 fn check(dump: &Dump) {
@@ -91,6 +94,76 @@ fn arm64_page_tables_frame_pointers_and_authentication_codes() {
         split: None,
     };
     check(&vmcore::from_bytes(file.write()).unwrap());
+}
+
+#[test]
+fn registers_come_from_the_containers_notes_where_the_kernel_left_none() {
+    // QEMU's dump of a machine without kexec: nothing in crash_notes, a note of each kind for each CPU.
+    let mut image = Fake::new(X86_64).image;
+    let mut notes = image.notes();
+    for cpu in [0, 4096] {
+        let own = image.registers_of_cpu_0 + cpu;
+        notes.extend(image.get(own, 20 + 336));
+        image.put(own, &[0; 20]);
+    }
+    notes.extend(note("QEMU", 0, &[0; 440]));
+    check(&vmcore::from_bytes(elf(&image.pages(), X86_64, &notes)).unwrap());
+}
+
+#[test]
+fn tasks_and_facts_print_what_a_person_asks_first() {
+    let image = Fake::new(X86_64).image;
+    let dump = vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap();
+    let tasks = dump.tasks().to_string();
+    let want =
+        "CPU 0: culprit (41, R) in /kubepods.slice/pod-7\n   0 __crash_kexec+0x10\n   1 ? panic+0x40\n";
+    assert!(tasks.contains(want), "{tasks}");
+    assert!(tasks.contains("2 × swapper/0 (0, R), sleeper (42, D)\n   0 schedule+0x20\n"), "{tasks}");
+    let facts = dump.facts().to_string();
+    assert!(facts.contains("reason        Kernel panic - not syncing: made up\n"), "{facts}");
+    assert!(facts.contains("module fake_driver "), "{facts}");
+}
+
+#[test]
+fn every_form_of_the_symbol_table() {
+    for offsets in [Offsets::Base, Offsets::PerCpu, Offsets::Place] {
+        let image = Fake::with(X86_64, offsets).image;
+        check(&vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap());
+    }
+}
+
+#[test]
+fn a_frame_of_bpf_code_is_crossed_by_its_frame_pointer() {
+    let mut image = Fake::new(X86_64).image;
+    // The sleeper: what called schedule is the BPF program, which keeps a frame pointer.
+    let memory = memory_of(&image, VMALLOC + 3 * 2 * STACK);
+    image.put64(memory + STACK - 0x100 + 56 + 8, BPF + 0x20);
+    let dump = vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap();
+    assert_eq!(stack(&dump, 3), "schedule bpf_prog_0123456789abcdef_watch ret_from_fork?");
+}
+
+#[test]
+fn an_exception_on_another_stack_leads_back_to_the_tasks() {
+    let mut image = Fake::new(X86_64).image;
+    // The culprit stands on a stack of an interrupt, above saved registers of a place in schedule on its own stack.
+    let (own, other) = (VMALLOC + 2 * 2 * STACK, VMALLOC + 0x40_0000);
+    let memory = image.alloc(4096, 4096);
+    image.map(other, Image::physical(memory) | 3, 12);
+    image.put64(memory + 0x100, code("entry_SYSCALL_64", 0x60));
+    let (regs, sp) = (memory + 0x108, own + STACK - 0x100 + 56);
+    for (offset, value) in [(32, own + STACK - 0x80), (128, code("schedule", 0x20)), (152, sp)] {
+        image.put64(regs + offset, value);
+    }
+    let notes = image.registers_of_cpu_0;
+    image.put64(notes + 20 + 112 + 8 * 16, code("do_syscall_64", 0x50));
+    image.put64(notes + 20 + 112 + 8 * 19, other + 0x100);
+    let dump = vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap();
+    assert_eq!(stack(&dump, 2), "do_syscall_64 entry_SYSCALL_64 schedule worker_thread ret_from_fork");
+    let frames = dump.tasks().tasks[2].stack.clone().unwrap();
+    assert_eq!(
+        frames.iter().map(|frame| frame.interrupted).collect::<Vec<_>>(),
+        [true, false, true, false, false]
+    );
 }
 
 #[test]

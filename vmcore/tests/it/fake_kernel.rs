@@ -13,8 +13,8 @@ const IMAGE_PHYSICAL: u64 = 0x100_0000;
 /// A page table entry: present, writable.
 const ENTRY: u64 = 3;
 /// Where stacks are mapped, through page tables alone.
-const VMALLOC: u64 = 0xffff_c900_0000_0000;
-const STACK: u64 = 16384;
+pub const VMALLOC: u64 = 0xffff_c900_0000_0000;
+pub const STACK: u64 = 16384;
 /// Code of the functions: each has this many bytes, and the rest of the image lies behind.
 const FUNCTION: u64 = 0x100;
 /// The bits of a return address that arm64 signs.
@@ -36,12 +36,27 @@ const FUNCTIONS: [(&str, i16, i16, u16); 8] = [
     ("entry_SYSCALL_64", 0, 0, 0xb05),
 ];
 
+/// The three ways in which kernels have written the addresses of symbols.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Offsets {
+    /// Above the base.
+    Base,
+    /// Below zero: relative to the base; else absolute (`CONFIG_KALLSYMS_ABSOLUTE_PERCPU`).
+    PerCpu,
+    /// Relative to the place of the offset itself.
+    Place,
+}
+
 /// Physical memory being filled.
 pub struct Image {
     bytes: Vec<u8>,
     pub info: String,
     tables: u64,
     pub machine: u16,
+    /// How `kallsyms_offsets` stand for addresses.
+    pub offsets: Offsets,
+    /// The NT_PRSTATUS note of the CPU that panicked: 20 bytes, then its description.
+    pub registers_of_cpu_0: u64,
     /// Parts of the memory by name, for damage in one reader's input.
     pub regions: Vec<(&'static str, std::ops::Range<u64>)>,
 }
@@ -53,6 +68,8 @@ impl Image {
             info: String::new(),
             tables: 0,
             machine,
+            offsets: Offsets::Base,
+            registers_of_cpu_0: 0,
             regions: Vec::new(),
         };
         image.tables = image.alloc(PAGE, PAGE);
@@ -98,6 +115,10 @@ impl Image {
 
     pub fn put32(&mut self, address: u64, value: u32) {
         self.put(address, &value.to_le_bytes());
+    }
+
+    pub fn get(&self, address: u64, length: usize) -> Vec<u8> {
+        self.bytes[(address - IMAGE) as usize..][..length].to_vec()
     }
 
     fn get64(&self, address: u64) -> u64 {
@@ -250,7 +271,12 @@ pub mod task {
 
 impl Fake {
     pub fn new(machine: u16) -> Self {
+        Self::with(machine, Offsets::Base)
+    }
+
+    pub fn with(machine: u16, offsets: Offsets) -> Self {
         let mut image = Image::new(machine);
+        image.offsets = offsets;
         let mut symbols: Vec<(u64, String)> = Vec::new();
         for (i, (name, ..)) in FUNCTIONS.iter().enumerate() {
             symbols.push((IMAGE + FUNCTION * i as u64, (*name).into()));
@@ -287,6 +313,7 @@ impl Fake {
             image.put64(areas + cpu * 4096, curr);
             image.put64(areas + cpu * 4096 + 8, idle);
         }
+        image.registers_of_cpu_0 = areas + 64;
         panicked(&mut image, areas + 64, VMALLOC + 2 * 2 * STACK);
         image.put32(tasks[3] + task::STATE, 2);
         cgroup(&mut image, tasks[2]);
@@ -407,7 +434,8 @@ fn put_pair(image: &mut Image, at: u64, first: u64, second: u64) {
     image.put64(at + 8, second);
 }
 
-fn memory_of(image: &Image, stack: u64) -> u64 {
+/// Where the image has the memory that a stack's address is mapped to.
+pub fn memory_of(image: &Image, stack: u64) -> u64 {
     let mut table = image.tables;
     for level in [39, 30, 21, 12] {
         let entry = image.get64(table + 8 * (stack >> level & 0x1ff));
@@ -569,7 +597,16 @@ fn kallsyms(image: &mut Image, mut symbols: Vec<(u64, String)>) {
         .iter()
         .flat_map(|(_, name)| [&[name.len() as u8 + 1, b'T'], name.as_bytes()].concat())
         .collect();
-    let offsets: Vec<u8> = symbols.iter().flat_map(|(at, _)| ((at - IMAGE) as u32).to_le_bytes()).collect();
+    let table = image.alloc(4 * symbols.len(), 8);
+    image.symbol("kallsyms_offsets", table);
+    for (i, (address, _)) in (0..).zip(&symbols) {
+        let offset = match image.offsets {
+            Offsets::Base => address - IMAGE,
+            Offsets::PerCpu => (IMAGE - 1).wrapping_sub(*address),
+            Offsets::Place => address.wrapping_sub(table + 4 * i),
+        };
+        image.put32(table + 4 * i, offset as u32);
+    }
     let tokens: Vec<u8> = (0..=255).flat_map(|byte| [byte, 0]).collect();
     let index: Vec<u8> = (0..256_u16).flat_map(|i| (2 * i).to_le_bytes()).collect();
     for (name, bytes) in [
@@ -577,8 +614,11 @@ fn kallsyms(image: &mut Image, mut symbols: Vec<(u64, String)>) {
         ("kallsyms_names", names),
         ("kallsyms_token_table", tokens),
         ("kallsyms_token_index", index),
-        ("kallsyms_offsets", offsets),
-        ("kallsyms_relative_base", IMAGE.to_le_bytes().to_vec()),
+        // The newest kernels have no base.
+        (
+            "kallsyms_relative_base",
+            if image.offsets == Offsets::Place { 0 } else { IMAGE }.to_le_bytes().to_vec(),
+        ),
     ] {
         let at = image.store(&bytes);
         image.symbol(name, at);

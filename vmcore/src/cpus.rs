@@ -1,0 +1,63 @@
+//! Which task was on which CPU, and the registers it left there.
+
+use crate::dump::ElfNote;
+use crate::kernel::{Absent, Kernel};
+use crate::registers::{self, Registers};
+use report::Note;
+
+/// What was on one CPU.
+pub(crate) struct Running {
+    pub cpu: u32,
+    /// `struct task_struct`.
+    pub task: u64,
+    pub registers: Option<Registers>,
+}
+
+/// Who ran where. CPUs that cannot be read are left out, with a note.
+pub(crate) fn running(kernel: &Kernel, elf_notes: &[ElfNote], notes: &mut Vec<Note>) -> Vec<Running> {
+    let in_order = registers::from_notes(kernel.memory.translation.machine(), elf_notes);
+    // QEMU writes a note for every CPU, in order. A panic without kdump stops the other CPUs and takes them off the
+    // kernel's list, so that only QEMU still knows of them.
+    let by_qemu = elf_notes.iter().any(|note| note.name == b"QEMU");
+    let cpus = if by_qemu { Ok((0..in_order.len() as u32).collect()) } else { kernel.online_cpus() };
+    let cpus = cpus.unwrap_or_else(|cause| {
+        notes.push(Note::new("cpus", format!("which CPUs were online is not known: {cause}")));
+        Vec::new()
+    });
+    let mut found = Vec::new();
+    for (at, &cpu) in cpus.iter().enumerate() {
+        let task = match on_runqueue(kernel, cpu, "curr").or_else(|cause| current(kernel, cpu).ok_or(cause)) {
+            Ok(task) => task,
+            Err(cause) => {
+                notes.push(Note::new("cpu-task", format!("what ran on CPU {cpu} is not known: {cause}")));
+                continue;
+            }
+        };
+        // After kexec the kernel's own note of the CPU is exact; the container has them in order, but leaves out the
+        // CPUs that did not answer.
+        let own = if by_qemu { None } else { registers::of_cpu(kernel, cpu).ok().flatten() };
+        let registers =
+            own.or_else(|| (in_order.len() == cpus.len()).then(|| in_order.get(at).cloned()).flatten());
+        if registers.is_none() {
+            notes.push(Note::new("cpu-registers", format!("CPU {cpu} left no registers")));
+        }
+        found.push(Running { cpu, task, registers });
+    }
+    found
+}
+
+/// The task by x86-64's own per-CPU pointer: a variable up to 6.1 and from 6.15 on, a member in between.
+fn current(kernel: &Kernel, cpu: u32) -> Option<u64> {
+    let variable = kernel.per_cpu("current_task", cpu).or_else(|_| {
+        Ok::<_, Absent>(
+            kernel.per_cpu("pcpu_hot", cpu)?.wrapping_add(kernel.offset("pcpu_hot", "current_task")?),
+        )
+    });
+    let task = kernel.memory.u64(variable.ok()?).ok()?;
+    kernel.memory.translation.is_kernel(task).then_some(task)
+}
+
+/// The task in a member of a CPU's run queue: `curr`, `idle`.
+pub(crate) fn on_runqueue(kernel: &Kernel, cpu: u32, member: &str) -> Result<u64, Absent> {
+    kernel.kernel_pointer(kernel.per_cpu("runqueues", cpu)?, "rq", member)
+}
