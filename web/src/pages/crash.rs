@@ -295,7 +295,13 @@ pub(crate) fn story_as_text(story: &Story, text: &mut Text) {
             text.line(&format!("{:<8} {}  {}", register.name, register.value, register.says));
         }
     }
-    if let Some(code) = &story.code {
+    if !story.listing.rows.is_empty() {
+        text.section("Code");
+        for row in &story.listing.rows {
+            let mark = if row.faulting { ">" } else { " " };
+            text.line(&format!("{mark} {:<26} {}", row.at, row.text));
+        }
+    } else if let Some(code) = &story.code {
         text.section("Code");
         text.prose(&format!("{} <{}> {}", code.before, code.at, code.after));
     }

@@ -4,17 +4,20 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use handover::NodeId;
+use handover::readiness::{Check, Readiness, Verdict};
 use serde::Serialize;
 
 use super::frame::{Frame, Nav};
+use super::nodes::armed;
 use super::sentence::Sentence;
 use super::{Asked, View, filters, words};
+use crate::api;
 use crate::app::{App, AppState};
 use crate::problem::{Error, not_found};
 use crate::store::boot::{self, Boot};
 use crate::store::crash::{self, Crash};
 use crate::store::evidence::{self, Evidence};
-use crate::store::node::{self, Node};
+use crate::store::node::{self, Armed, Node};
 use crate::text::Text;
 
 /// Rows of each list; the rest is behind a link.
@@ -26,18 +29,29 @@ pub(crate) struct One {
     lede: Sentence,
     node: Node,
     labels: Vec<(String, String)>,
+    /// Would a crash be captured: the node's checks, as they hold now; absent when it told nothing.
+    readiness: Option<Capture>,
     boots: Vec<Boot>,
     crashes: Vec<Crash>,
     evidence: Vec<Evidence>,
 }
 
+/// What a node said of its readiness.
+#[derive(Debug, Serialize)]
+struct Capture {
+    state: Armed,
+    received_us: i64,
+    #[serde(flatten)]
+    document: Readiness,
+}
+
 /// `GET /nodes/{id}`
 pub(crate) async fn show(State(app): State<AppState>, asked: Asked) -> Response {
-    let found = load(&app, asked.key()).await;
+    let found = load(&app, asked.key(), asked.now_us()).await;
     asked.answer(found)
 }
 
-async fn load(app: &App, key: &str) -> Result<One, Error> {
+async fn load(app: &App, key: &str, now_us: i64) -> Result<One, Error> {
     let missing = || not_found(format!("node {key}"));
     let id: NodeId = key.parse().map_err(|_| missing())?;
     let db = app.store.read();
@@ -48,8 +62,12 @@ async fn load(app: &App, key: &str) -> Result<One, Error> {
     let crashes = crash::list(db, &filter, None, ROWS).await?;
     let filter = evidence::Filter { node: Some(node.id), unnamed: false };
     let evidence = evidence::list(db, &filter, None, ROWS).await?;
+    let readiness = node::readiness(db, &id).await?.and_then(|kept| {
+        let (document, state) = api::readiness::at(&kept, now_us)?;
+        Some(Capture { state, received_us: kept.readiness_seen_us, document })
+    });
     let lede = lede(&node, &crashes);
-    Ok(One { lede, node, labels, boots, crashes, evidence })
+    Ok(One { lede, node, labels, readiness, boots, crashes, evidence })
 }
 
 fn lede(node: &Node, crashes: &[Crash]) -> Sentence {
@@ -77,6 +95,15 @@ fn ending(boot: &Boot) -> (&'static str, &'static str) {
         4 => ("warn", "watchdog or power"),
         5 => ("unk", "silent"),
         _ => ("unk", "not known"),
+    }
+}
+
+/// Glyph and word of a check.
+fn verdict(check: &Check) -> (&'static str, &'static str) {
+    match check.verdict {
+        Verdict::Pass => ("good", "pass"),
+        Verdict::Unknown => ("unk", "unknown"),
+        Verdict::Fail => ("bad", "fail"),
     }
 }
 
@@ -130,6 +157,22 @@ impl View for One {
         ];
         pairs.extend(self.labels.iter().map(|(name, value)| ("label", format!("{name}={value}"))));
         text.pairs(&pairs);
+        text.section("Would a crash be captured?");
+        match &self.readiness {
+            None => text.prose("The node said nothing of it yet."),
+            Some(capture) => {
+                text.prose(armed(&capture.state).1);
+                for check in &capture.document.checks {
+                    text.item(
+                        &format!("{:<8}", verdict(check).1),
+                        &format!("{}: {}", check.id, check.evidence),
+                    );
+                    if !check.fix.is_empty() {
+                        text.line(&format!("        mend: {}", check.fix));
+                    }
+                }
+            }
+        }
         text.section("Boots");
         let rows = self.boots.iter().map(|boot| {
             vec![

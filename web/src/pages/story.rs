@@ -1,11 +1,13 @@
 //! One report as a page tells it: stack, code, registers, damage, boot, log. Made of what was read and of the source
 //! places that were found; nothing here asks a database.
 
+mod code;
 mod log;
 mod registers;
 mod remark;
 mod stack;
 
+pub(crate) use code::{Bytes, Listing};
 pub(crate) use log::{Excerpt, MOST};
 pub(crate) use registers::Register;
 pub(crate) use remark::Remark;
@@ -39,7 +41,9 @@ pub(crate) struct Story {
     /// Further stacks of the report: other CPUs, allocation, free.
     pub others: Vec<Stack>,
     /// The bytes around the instruction.
-    pub code: Option<Code>,
+    pub code: Option<Bytes>,
+    /// The same as instructions of the function that faulted.
+    pub listing: Listing,
     /// Why there are none, in the kernel's words.
     pub no_code: Option<Said>,
     /// The first register dump.
@@ -88,17 +92,6 @@ pub(crate) struct Said {
     pub line: u32,
 }
 
-/// Bytes of instructions: what lies before, at and behind the marked one, each as printed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Code {
-    /// In front of it.
-    pub before: String,
-    /// The group that was marked.
-    pub at: String,
-    /// Behind it.
-    pub after: String,
-}
-
 /// Something that the boot said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Event {
@@ -137,7 +130,8 @@ impl Story {
             find(parsed, report.lines.start, report.lines.end, "Code: Unable to access opcode bytes")
                 .or_else(|| find(parsed, report.lines.start, report.lines.end, "Code: Bad RIP value"));
         let fault_address = fault_address(parsed, report);
-        let registers = registers::explain(report, fault_address.as_ref());
+        let listing = code::listing(parsed, report);
+        let registers = registers::explain(report, fault_address.as_ref(), &listing);
         Some(Story {
             title: report.title.clone(),
             alts: report.alts.clone(),
@@ -146,7 +140,8 @@ impl Story {
             module: report.guilty.as_ref().and_then(|function| function.module.clone()),
             place: stack.place(report).or_else(|| report.source.clone()),
             panic: panic.filter(|_| report.fatal),
-            code: report.code.as_ref().map(code),
+            code: report.code.as_ref().map(code::bytes),
+            listing,
             no_code: no_code.filter(|_| report.code.is_none()),
             registers,
             fault_address,
@@ -197,16 +192,6 @@ fn fault_address(parsed: &Parsed, report: &Report) -> Option<Said> {
         let digits = behind.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(behind.len());
         (digits >= 8).then(|| Said { words: behind[..digits].to_owned(), line: number(parsed, index) })
     })
-}
-
-/// The bytes in the groups that the kernel printed.
-fn code(code: &report::Code) -> Code {
-    let unit = usize::from(code.unit.max(1));
-    let groups: Vec<String> = code.bytes.chunks(unit).map(hex::encode).collect();
-    let mark = code.mark.map(|byte| byte / unit).filter(|mark| *mark < groups.len());
-    let (before, rest) = groups.split_at(mark.unwrap_or(groups.len()));
-    let (at, after) = rest.split_at(rest.len().min(1));
-    Code { before: before.join(" "), at: at.join(" "), after: after.join(" ") }
 }
 
 /// The reports of the boot in the order of the log.

@@ -3,7 +3,7 @@
 use report::Report;
 use serde::Serialize;
 
-use super::Said;
+use super::{Listing, Said};
 
 /// A register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -14,7 +14,8 @@ pub(crate) struct Register {
     pub value: String,
     /// What the number tells; empty when nothing.
     pub says: String,
-    /// It explains the fault: it alone holds the address that could not be reached.
+    /// It explains the fault: the faulting instruction's address is made of it, or it alone holds the address that
+    /// could not be reached.
     pub key: bool,
     /// Its value is 0.
     pub zero: bool,
@@ -31,19 +32,23 @@ const POISON: [(u64, &str); 6] = [
 ];
 
 /// The register dump of a report, explained.
-pub(super) fn explain(report: &Report, fault: Option<&Said>) -> Vec<Register> {
+pub(super) fn explain(report: &Report, fault: Option<&Said>, listing: &Listing) -> Vec<Register> {
     let fault = fault.and_then(|fault| u64::from_str_radix(&fault.words, 16).ok());
     // CR2 holds what the last page fault was about, so that it always matches and explains nothing.
     let holds = |register: &report::Register| fault == Some(register.value) && register.name != "CR2";
     let alone = report.registers.iter().filter(|register| holds(register)).count() == 1;
+    let in_address = listing.address_registers();
     let stack =
         report.registers.iter().find(|register| matches!(register.name.as_str(), "RSP" | "sp" | "ESP"));
     let mut seen: Vec<&report::Register> = Vec::new();
     let mut explained = Vec::with_capacity(report.registers.len());
     for register in &report.registers {
-        let key = alone && holds(register);
+        let addressing = in_address.contains(&register.name);
+        let key = addressing || alone && holds(register);
         let says = match seen.iter().find(|other| other.value == register.value && register.value > 0xffff) {
-            _ if key => "the address that could not be reached".to_owned(),
+            _ if key && holds(register) => "the address that could not be reached".to_owned(),
+            _ if addressing && register.value == 0 => "part of the address: NULL".to_owned(),
+            _ if addressing => "part of the address".to_owned(),
             _ if is_state(&register.name) => String::new(),
             Some(other) => format!("same as {}", other.name),
             None => number(register, stack, is_64(report)),
