@@ -24,6 +24,7 @@ pub mod random;
 pub mod reading;
 pub mod router;
 pub mod secrets;
+pub mod session;
 pub mod store;
 pub mod symbols;
 pub mod text;

@@ -17,7 +17,7 @@ use crate::api::{
 };
 use crate::app::AppState;
 use crate::problem::{self, Error};
-use crate::{drain, health, pages, random};
+use crate::{drain, health, pages, random, session};
 
 /// The service's routes, and what is around all of them.
 pub fn router(app: AppState) -> Router {
@@ -52,6 +52,7 @@ pub fn router(app: AppState) -> Router {
         .nest("/api/v1", api)
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
+        .route("/session", post(session::open))
         .route("/buildid/{build_id}/debuginfo", get(symbols::debuginfo))
         .merge(pages::routes())
         .fallback(pages::missing)

@@ -181,3 +181,25 @@ fn a_drill_is_kept_and_not_counted() {
     service.settle();
     assert_eq!(service.json("/api/v1/signatures")["items"].as_array().unwrap().len(), 0);
 }
+
+#[test]
+fn a_browser_shows_its_token_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::on(folder.path(), false);
+    let url = |path: &str| format!("{}{path}", service.url());
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let page = request("GET", &url("/crashes"), None, &[], &[]);
+    assert_eq!(page.status, 401);
+    assert!(page.text().contains("action=\"/session\""), "{}", page.text());
+    assert_eq!(request("POST", &url("/session"), None, &form, b"token=guess&back=/crashes").status, 401);
+    let body = format!("token={}&back=%2F%2Fevil.example", service.token("read"));
+    let opened = request("POST", &url("/session"), None, &form, body.as_bytes());
+    assert_eq!((opened.status, opened.header("location")), (303, "/"));
+    let cookie = opened.header("set-cookie");
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    assert_eq!(request("GET", &url("/crashes"), None, &[("cookie", cookie)], &[]).status, 200);
+    assert_eq!(request("GET", &url("/api/v1/crashes"), None, &[("cookie", cookie)], &[]).status, 200);
+    let decided = request("POST", &url("/api/v1/service/acknowledge"), None, &[("cookie", cookie)], &[]);
+    decided.is_problem(403, "wrong-scope");
+}
