@@ -1,5 +1,6 @@
 //! The boot record: what this node says of the boot it is in, and of how the one before ended.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use handover::boot::{self, BootRecord, Previous, SpoolState, Started};
@@ -22,6 +23,7 @@ const PATCHES: usize = 64;
 /// Writes the record of the running boot; `None` where the boot is not known.
 pub fn record(
     config: &Config,
+    labels: &BTreeMap<String, String>,
     host: &Host,
     ledger: &Ledger,
     spool: &Spool<'_>,
@@ -50,7 +52,7 @@ pub fn record(
         livepatches: livepatches(&Root::new(&config.root)),
         // Listing them takes bpf(2) with CAP_SYS_ADMIN, which the agent does not ask for.
         bpf: Vec::new(),
-        labels: config.labels.clone(),
+        labels: labels.clone(),
         agent: gather::agent(),
         previous,
         ended: None,
@@ -58,22 +60,18 @@ pub fn record(
     }))
 }
 
-/// Hands the record over. It is state, not evidence: a failure is a line, and the next run says it again.
-pub fn tell(client: &Client, record: &BootRecord) -> Result<(), String> {
-    let path = format!("/nodes/{}/boots/{}", record.node_id, record.boot_id);
-    match client.put_json(&path, ANSWER, &to_json(record)) {
+/// Hands a document over that is state, not evidence: a failure is a line, and the next run says it again.
+pub fn put(client: &Client, path: &str, document: &impl Serialize) -> Result<(), String> {
+    let body = serde_json::to_vec(document).expect("our documents are texts and numbers");
+    match client.put_json(path, ANSWER, &body) {
         // A service of an earlier version has no place for it.
         Ok(answer) if answer.is_ok() || answer.status == 404 || answer.status == 405 => Ok(()),
         Ok(answer) => {
             let problem = answer.problem();
-            Err(format!("the service does not take the boot record: {} {}", answer.status, problem.code))
+            Err(format!("the service does not take {path}: {} {}", answer.status, problem.code))
         }
         Err(NoAnswer::Away(why) | NoAnswer::Tls(why)) => Err(why),
     }
-}
-
-fn to_json(document: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(document).expect("a boot record is texts and numbers")
 }
 
 fn state(spool: &Spool<'_>) -> Result<SpoolState, Error> {

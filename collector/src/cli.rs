@@ -5,14 +5,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use collector::agent::{self, Config, Ground, Summary};
+use collector::agent::{self, Config, Ground};
 use collector::doctor;
 use collector::exit::Exit;
 use collector::receipts::verify::Findings;
 use collector::trust::Trust;
 use collector::{Error, disk, receipts};
 use handover::key::{Keyring, PublicKey};
-use handover::readiness::{Readiness, Verdict};
+
+mod print;
 
 /// Hears what a dying kernel said, keeps it, hands it over.
 #[derive(Parser)]
@@ -26,23 +27,19 @@ struct Cli {
 enum Command {
     /// Find crash records, keep them in the spool, hand over what waits, and forget what was handed over.
     ///
-    /// Exit codes: 0 all handed over, 65 some evidence is held, 74 a source or the spool failed, 75 the service is
-    /// away (everything is kept), 76 a receipt or TLS is not to be trusted, 77 the token is not accepted.
-    Collect(Collect),
+    /// Exit codes: 0 all handed over, 64 a setting is wrong, 65 some evidence is held, 74 a source or the spool
+    /// failed, 75 the service is away (everything is kept), 76 a receipt or TLS is not to be trusted, 77 the token
+    /// is not accepted.
+    Collect(Settings),
+    /// Hand over what waits in the spool, and look for nothing: the half that needs the network and no privilege.
+    Deliver(Settings),
     /// Say whether a crash of this machine would be kept and told. Exit code 0: yes, 74: no, 75: it cannot be seen.
     Doctor {
-        /// The spool's folder
-        #[arg(long, value_name = "DIR", default_value = "/var/spool/lastwords")]
-        spool: PathBuf,
-        /// Where /proc, /sys and /etc lie
-        #[arg(long, value_name = "DIR", default_value = "/")]
-        root: PathBuf,
-        /// The agent is run with --forget
+        #[command(flatten)]
+        settings: Settings,
+        /// Tell the service what was found
         #[arg(long)]
-        forget: bool,
-        /// Print the readiness document
-        #[arg(long)]
-        json: bool,
+        tell: bool,
     },
     /// Prove the way of a crash to the service.
     Drill {
@@ -53,21 +50,17 @@ enum Command {
         #[arg(long, conflicts_with = "synthetic")]
         really_panic_this_machine: bool,
         #[command(flatten)]
-        collect: Collect,
+        settings: Settings,
     },
     /// Enter the running boot in the ledger, or mark that it ends in order; run by lastwords-boot.service.
     Boot {
-        /// The spool's folder
-        #[arg(long, value_name = "DIR", default_value = "/var/spool/lastwords")]
-        spool: PathBuf,
-        /// Where /proc, /sys and /etc lie
-        #[arg(long, value_name = "DIR", default_value = "/")]
-        root: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
         /// Mark that this boot ends in order
         #[arg(long)]
         ending: bool,
     },
-    /// The receipts that this node holds
+    /// The receipts that this node holds.
     #[command(subcommand)]
     Receipts(Receipts),
 }
@@ -77,20 +70,16 @@ enum Receipts {
     /// Verify checksums, signatures and the chain offline, and hold them against the spool. Exit code 76 if
     /// something is wrong.
     Verify {
-        /// The spool's folder
-        #[arg(long, value_name = "DIR", default_value = "/var/spool/lastwords")]
-        spool: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
         /// The service's public key in hex, instead of the pinned ones
         #[arg(long, value_name = "HEX")]
         key: Option<String>,
-        /// Print the findings as one JSON document
-        #[arg(long)]
-        json: bool,
     },
 }
 
 #[derive(Args)]
-struct Collect {
+struct Settings {
     /// Folder of pstore records; may be given several times. Without any source named, the usual ones are looked
     /// through: /sys/fs/pstore, /var/lib/systemd/pstore, /var/crash
     #[arg(long, value_name = "DIR")]
@@ -101,15 +90,21 @@ struct Collect {
     /// Folder in which crash kernels leave a folder for each crash
     #[arg(long, value_name = "DIR")]
     crash_dir: Vec<PathBuf>,
-    /// Folder in which evidence is kept until the service has it
-    #[arg(long, value_name = "DIR", default_value = "/var/spool/lastwords")]
-    spool: PathBuf,
+    /// Settings; what the command line says goes before them [default: /etc/lastwords/agent.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder in which evidence is kept until the service has it [default: /var/spool/lastwords]
+    #[arg(long, value_name = "DIR", env = "LASTWORDS_SPOOL")]
+    spool: Option<PathBuf>,
     /// The service; several are replicas of one. Without it, evidence is only kept
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", env = "LASTWORDS_SERVER")]
     server: Vec<String>,
     /// File that holds the token
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "LASTWORDS_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// A label for this node; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
     /// Certificates (PEM) to trust instead of the public roots
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -125,63 +120,128 @@ struct Collect {
     /// Offer again what the service did not take before
     #[arg(long)]
     retry_held: bool,
-    /// Seconds to go on trying when the service is away
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    deadline: u64,
+    /// Seconds to go on trying when the service is away [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    deadline: Option<u64>,
     /// Where /proc, /sys and /etc lie
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
-    /// Print the summary as one JSON document
+    /// Print one JSON document
     #[arg(long)]
     json: bool,
 }
 
 /// Runs the program.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    match Cli::try_parse() {
+        Ok(cli) => obey(cli.command)
+            .unwrap_or_else(|error| {
+                eprintln!("lastwords-agent: {}", agent::chain(&error));
+                error.exit()
+            })
+            .into(),
         Err(error) => {
             // Help and version are no misuse.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             error.print().ok();
-            return exit.into();
-        }
-    };
-    match cli.command {
-        Command::Collect(collect) => {
-            let (config, json) = config(collect);
-            told(agent::collect(&config).map(|summary| print_summary(&summary, json)))
-        }
-        Command::Doctor { spool, root, forget, json } => {
-            let config = Config { root, forget, ..Config::new(spool) };
-            let readiness = agent::examine(&config, &Ground::system());
-            print_readiness(&readiness, json);
-            doctor::exit(&readiness).into()
-        }
-        Command::Drill { synthetic, collect, .. } => {
-            let (config, json) = config(collect);
-            told(
-                agent::drill(&config, synthetic, &Ground::system())
-                    .map(|summary| print_summary(&summary, json)),
-            )
-        }
-        Command::Boot { spool, root, ending } => {
-            let config = Config { root, ..Config::new(spool) };
-            told(agent::mark(&config, ending, &Ground::system()).map(|()| Exit::Done))
-        }
-        Command::Receipts(Receipts::Verify { spool, key, json }) => {
-            told(verify(&spool, key.as_deref()).map(|findings| print_findings(&findings, json)))
+            exit.into()
         }
     }
 }
 
-/// The process's end; an error is told in one line.
-fn told(result: Result<Exit, Error>) -> ExitCode {
-    let exit = result.unwrap_or_else(|error| {
-        eprintln!("lastwords-agent: {}", agent::chain(&error));
-        error.exit()
-    });
-    exit.into()
+fn obey(command: Command) -> Result<Exit, Error> {
+    let ground = Ground::system();
+    match command {
+        Command::Collect(settings) => {
+            let json = settings.json;
+            Ok(print::summary(&agent::collect(&config(settings)?)?, json))
+        }
+        Command::Deliver(settings) => {
+            let json = settings.json;
+            Ok(print::summary(&agent::collect(&config(settings)?.without_sources())?, json))
+        }
+        Command::Doctor { settings, tell } => {
+            let json = settings.json;
+            let config = config(settings)?;
+            let readiness = agent::examine(&config, &ground);
+            print::readiness(&readiness, json);
+            if tell {
+                agent::tell_readiness(&config, &readiness, &ground)?;
+            }
+            Ok(doctor::exit(&readiness))
+        }
+        Command::Drill { synthetic, really_panic_this_machine: _, settings } => {
+            let json = settings.json;
+            Ok(print::summary(&agent::drill(&config(settings)?, synthetic, &ground)?, json))
+        }
+        Command::Boot { settings, ending } => {
+            agent::mark(&config(settings)?, ending, &ground).map(|()| Exit::Done)
+        }
+        Command::Receipts(Receipts::Verify { settings, key }) => {
+            let json = settings.json;
+            Ok(print::findings(&verify(&config(settings)?.spool, key.as_deref())?, json))
+        }
+    }
+}
+
+/// The settings of the file, and over them those of the command line. Sources named here are the only ones.
+fn config(settings: Settings) -> Result<Config, Error> {
+    let Settings {
+        pstore_dir,
+        archive_dir,
+        crash_dir,
+        config,
+        spool,
+        server,
+        token_file,
+        label,
+        ca_file,
+        pin,
+        insecure,
+        forget,
+        retry_held,
+        deadline,
+        root,
+        json: _,
+    } = settings;
+    let mut config = Config::of_node(&root, file(config, &root)?.as_deref())?;
+    if pstore_dir.len() + archive_dir.len() + crash_dir.len() > 0 {
+        config = Config {
+            pstore: pstore_dir,
+            systemd_archive: archive_dir,
+            crash: crash_dir,
+            must_exist: true,
+            ..config.without_sources()
+        };
+    }
+    config.labels.extend(label);
+    Ok(Config {
+        spool: spool.unwrap_or(config.spool),
+        servers: if server.is_empty() { config.servers } else { server },
+        token_file: token_file.or(config.token_file),
+        ca_file: ca_file.or(config.ca_file),
+        pin: pin.or(config.pin),
+        insecure: insecure || config.insecure,
+        forget: forget || config.forget,
+        retry_held: retry_held || config.retry_held,
+        deadline: deadline.map_or(config.deadline, Duration::from_secs),
+        ..config
+    })
+}
+
+/// The text of the settings' file. Only one that was named must be there.
+fn file(named: Option<PathBuf>, root: &Path) -> Result<Option<String>, Error> {
+    let path = named.clone().unwrap_or_else(|| root.join("etc/lastwords/agent.toml"));
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::Setting(format!("reading the configuration {}: {error}", path.display()))),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a label is KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn verify(spool: &Path, key: Option<&str>) -> Result<Findings, Error> {
@@ -192,119 +252,22 @@ fn verify(spool: &Path, key: Option<&str>) -> Result<Findings, Error> {
             keys
         }
         None => {
-            Trust::load(&disk::System, spool)?
-                .ok_or_else(|| {
-                    Error::Setting("no service is pinned in this spool; give its key by --key".to_owned())
-                })?
-                .keys
+            let trust = Trust::load(&disk::System, spool)?;
+            let none =
+                || Error::Setting("no service is pinned in this spool; give its key by --key".to_owned());
+            trust.ok_or_else(none)?.keys
         }
     };
     receipts::verify::verify(&disk::System, spool, &keys)
 }
 
-fn print_findings(findings: &Findings, json: bool) -> Exit {
-    if json {
-        println!("{}", serde_json::to_string_pretty(findings).expect("findings are texts and numbers"));
-    } else {
-        println!("{} receipts verified", findings.verified);
-        findings.gaps.iter().for_each(|gap| println!("gap: {gap}"));
-        findings.faults.iter().for_each(|fault| eprintln!("lastwords-agent: {fault}"));
-    }
-    if findings.faults.is_empty() { Exit::Done } else { Exit::Distrusted }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn print_readiness(readiness: &Readiness, json: bool) {
-    if json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(readiness).expect("a readiness document is texts and numbers")
-        );
-        return;
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
     }
-    for check in &readiness.checks {
-        println!("{:<8}{:<18} {}", word(check.verdict), check.id, check.evidence);
-        if !check.fix.is_empty() {
-            println!("        {:<18} mend: {}", "", check.fix);
-        }
-    }
-    println!("{}", word(readiness.summary));
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "pass",
-        Verdict::Unknown => "UNKNOWN",
-        Verdict::Fail => "FAIL",
-    }
-}
-
-fn config(arguments: Collect) -> (Config, bool) {
-    let Collect {
-        pstore_dir,
-        archive_dir,
-        crash_dir,
-        spool,
-        server,
-        token_file,
-        ca_file,
-        pin,
-        insecure,
-        forget,
-        retry_held,
-        deadline,
-        root,
-        json,
-    } = arguments;
-    let named = pstore_dir.len() + archive_dir.len() + crash_dir.len() > 0;
-    let config = Config {
-        root,
-        pstore: pstore_dir,
-        systemd_archive: archive_dir,
-        crash: crash_dir,
-        servers: server,
-        token_file,
-        ca_file,
-        pin,
-        insecure,
-        forget,
-        deadline: Duration::from_secs(deadline),
-        retry_held,
-        tell_boot: true,
-        journalctl: (!named).then(|| PathBuf::from("journalctl")),
-        ..Config::new(spool)
-    };
-    (if named { config } else { config.with_usual_sources() }, json)
-}
-
-fn print_summary(summary: &Summary, json: bool) -> Exit {
-    if json {
-        println!("{}", serde_json::to_string_pretty(summary).expect("a summary is texts and numbers"));
-    } else {
-        print(summary);
-    }
-    summary.exit
-}
-fn print(summary: &Summary) {
-    for seen in &summary.found {
-        let age = if seen.new { "new" } else { "known" };
-        let state = serde_json::to_value(seen.state).unwrap_or_default();
-        println!("{} {age} {} {}", seen.evidence, state.as_str().unwrap_or_default(), seen.records.join(" "));
-    }
-    for receipt in &summary.receipts {
-        println!("receipt {} {} for {}", receipt.seq, receipt.disposition, receipt.evidence_id);
-    }
-    for (id, why) in &summary.held {
-        eprintln!("lastwords-agent: {id} is held: {why}");
-    }
-    for trouble in &summary.troubles {
-        eprintln!("lastwords-agent: {trouble}");
-    }
-    let (found, new) = (summary.found.len(), summary.found.iter().filter(|seen| seen.new).count());
-    println!(
-        "{found} found, {new} new, {} receipts, {} waiting, {} held, {} erased",
-        summary.receipts.len(),
-        summary.waiting,
-        summary.held.len(),
-        summary.erased
-    );
 }

@@ -43,6 +43,18 @@ pub enum State {
     Erased,
 }
 
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            State::Found => "found",
+            State::Spooled => "spooled",
+            State::Held => "held",
+            State::Acked => "acked",
+            State::Erased => "erased",
+        })
+    }
+}
+
 /// `sources/<id>`: where evidence came from and what it was. Never sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {

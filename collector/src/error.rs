@@ -27,6 +27,9 @@ pub enum Error {
     /// A setting cannot be used.
     #[error("{0}")]
     Setting(String),
+    /// The service was not told what is state and no evidence; the next run says it again.
+    #[error("the service was not told: {0}")]
+    NotTold(String),
     /// A document of our own breaks the protocol; a bug, told with what it concerned.
     #[error("writing the manifest of {what}")]
     Manifest {
@@ -42,7 +45,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Error::Io { .. } => Exit::Io,
-            Error::Busy(_) => Exit::Later,
+            Error::Busy(_) | Error::NotTold(_) => Exit::Later,
             Error::Setting(_) => Exit::Usage,
             Error::Manifest { .. } => Exit::Held,
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use handover::canonical::Document;
-use handover::manifest::{self, Agent, Class, DeadBoot, Manifest, Note, Piece, Redaction};
+use handover::manifest::{self, Agent, Class, DeadBoot, Manifest, Note, Piece};
 use handover::{BootId, EvidenceId, Incarnation, Sha256, limits};
 
 use crate::custody::{Entry, Origin};
@@ -15,6 +15,7 @@ use crate::disk::{Disk, FileKind, Stat};
 use crate::error::Error;
 use crate::host::Host;
 use crate::ledger::{Boot, Ledger};
+use crate::redact::Rules;
 use crate::source::{Find, Form, PIECE, Record};
 
 /// Decoded bytes of one piece of evidence: half of what a small upload may hold, so that a record at its cap and
@@ -67,6 +68,8 @@ pub struct Circumstances<'a> {
     pub class: Class,
     /// The boots that are known.
     pub ledger: &'a Ledger,
+    /// What is replaced before anything leaves the node.
+    pub rules: &'a Rules,
 }
 
 /// Reads the records of a crash. They are cut into several lots if they are more than one manifest or one
@@ -134,8 +137,16 @@ impl Gathered {
         let mut notes = crash_notes(find, host);
         let mut pieces = Vec::with_capacity(self.records.len());
         let mut bytes = Vec::with_capacity(self.records.iter().map(|read| read.bytes.len()).sum());
+        let mut redactor = at.rules.begin();
         for read in self.records {
             let Read { record, bytes: piece, sha256: _, whole: _, notes: own } = read;
+            let piece = match record.name.ends_with(".enc.z") {
+                true => {
+                    notes.push(note("not-redacted", Some(&record.name), Some("it is compressed".to_owned())));
+                    piece
+                }
+                false => redactor.apply(piece),
+            };
             let mtime_us = if is_set(record.stat.mtime_us) { record.stat.mtime_us } else { 0 };
             pieces.push(Piece { name: record.name, size: piece.len() as u64, mtime_us });
             bytes.extend_from_slice(&piece);
@@ -175,7 +186,7 @@ impl Gathered {
             host: dead.map_or(&host.machine, |boot| &boot.machine).clone(),
             labels: at.labels.clone(),
             agent: agent(),
-            redaction: Redaction::default(),
+            redaction: redactor.finish(),
             class: at.class,
             notes,
             weight: 1,

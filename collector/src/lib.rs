@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod boot;
 pub mod clock;
+pub mod config;
 pub mod custody;
 pub mod deliver;
 pub mod disk;
@@ -20,8 +21,10 @@ pub mod exit;
 pub mod gather;
 pub mod host;
 pub mod http;
+pub mod labels;
 pub mod ledger;
 pub mod receipts;
+pub mod redact;
 pub mod source;
 pub mod spool;
 pub mod trust;

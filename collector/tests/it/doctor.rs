@@ -146,7 +146,7 @@ fn pstore_mounted() {
 #[test]
 fn pstore_backend() {
     check("pstore-backend", Verdict::Fail, |node| {
-        node.file("sys/module/pstore/parameters/backend", "(null)\n")
+        node.file("sys/module/pstore/parameters/backend", "(null)\n");
     });
     check("pstore-backend", Verdict::Fail, |node| remove(node, "sys/module/pstore"));
 }

@@ -13,5 +13,6 @@ mod model;
 mod node;
 mod receipts;
 mod records;
+mod redaction;
 mod service;
 mod sources;

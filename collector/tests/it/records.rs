@@ -32,7 +32,7 @@ fn damage_is_noted_and_nothing_is_lost() {
         ("dmesg-ramoops-0", b"".as_slice(), vec!["empty"]),
         ("dmesg-ramoops-0", &torn, vec!["not-utf-8"]),
         ("dmesg-ramoops-0", b"Panic#1 Part1\n\0\0\0", vec!["holds-zeros"]),
-        ("dmesg-ramoops-0.enc.z", &[0x78, 0x9c, 0xff, 0x00], vec!["not-utf-8"]),
+        ("dmesg-ramoops-0.enc.z", &[0x78, 0x9c, 0xff, 0x00], vec!["not-redacted", "not-utf-8"]),
         ("dmesg-pstore_blk-3", PANIC.as_bytes(), vec![]),
         ("dmesg-nvram-1", PANIC.as_bytes(), vec![]),
         ("dmesg-erst-7340032", PANIC.as_bytes(), vec![]),

@@ -1,0 +1,113 @@
+//! What the agent does beside collecting: examines the machine, holds drills, marks the ends of boots.
+
+use std::path::Path;
+
+use handover::Incarnation;
+use handover::manifest::Class;
+use handover::readiness::Readiness;
+
+use crate::agent::{Ground, Summary, clients, run};
+use crate::boot;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::custody::State;
+use crate::doctor::{self, Patient};
+use crate::drill::{self, Drill, Standing};
+use crate::error::{Doing, Error};
+use crate::host::{self, Host, Root};
+use crate::ledger::{self, Ledger};
+use crate::spool::Spool;
+
+/// Examines the machine. Writes nothing but a probe in the spool.
+pub fn examine(config: &Config, ground: &Ground<'_>) -> Readiness {
+    let root = Root::new(&config.root);
+    let incarnation = Spool::incarnation_of(ground.disk, &config.spool).unwrap_or(Incarnation::ZERO);
+    let host = Host::look(&root, &config.site, &incarnation, config.tell_host_name);
+    let ledger = Ledger::look(ground.disk, &config.spool, &root, host.boot).ok();
+    let drill = Drill::load(ground.disk, &config.spool);
+    let patient = Patient {
+        root: &root,
+        disk: ground.disk,
+        spool: &config.spool,
+        now_us: ground.clock.wall_us(),
+        since_boot: ground.clock.since_boot(),
+        forget: config.forget,
+        ledger: ledger.as_ref(),
+        drill: drill.as_ref(),
+    };
+    doctor::examine(&patient, host.node, host.boot)
+}
+
+/// Tells the service what the doctor found.
+pub fn tell_readiness(config: &Config, readiness: &Readiness, ground: &Ground<'_>) -> Result<(), Error> {
+    let clients = clients(config, ground.disk)?.map_err(Error::Setting)?;
+    let client = clients.first().ok_or_else(|| Error::Setting("there is no server to tell".to_owned()))?;
+    let path = format!("/nodes/{}/readiness", readiness.node_id);
+    boot::put(client, &path, readiness).map_err(Error::NotTold)
+}
+
+/// Begins a drill. The real one makes the machine panic and does not return; the synthetic one puts a made-up
+/// record into the spool, hands it over, and notes what became of it.
+pub fn drill(config: &Config, synthetic: bool, ground: &Ground<'_>) -> Result<Summary, Error> {
+    let root = Root::new(&config.root);
+    let spool = Spool::open(ground.disk, &config.spool, ground.random)?;
+    let host = Host::look(&root, &config.site, &spool.incarnation(), config.tell_host_name);
+    let mut drill = Drill::begin(&root, &host, ground.clock.wall_us());
+    if !synthetic {
+        drill.save(ground.disk, &config.spool)?;
+        drop(spool);
+        drill::panic(&root)?;
+        return Err(Error::Setting("the machine did not panic: is sysrq allowed (kernel.sysrq)?".to_owned()));
+    }
+    drop(spool);
+    let mut random = [0; 8];
+    (ground.random)(&mut random).doing("drawing random bytes for a drill in", &config.spool)?;
+    let summary = run(config, ground, Some(&drill::synthetic(&random)))?;
+    let arrived = summary.found.iter().any(|seen| seen.class == Class::Drill && seen.state >= State::Acked);
+    if arrived {
+        drill.result = Standing::HandedOver;
+        drill.save(ground.disk, &config.spool)?;
+    }
+    Ok(summary)
+}
+
+/// Enters the running boot in the ledger, or marks that it ends in order, as the units around a boot do.
+pub fn mark(config: &Config, ending: bool, ground: &Ground<'_>) -> Result<(), Error> {
+    let root = Root::new(&config.root);
+    if ending {
+        let boot = host::boot_id(&root)
+            .ok_or_else(|| Error::Setting("the running boot has no id below /proc".to_owned()))?;
+        return Ledger::mark_clean(ground.disk, &config.spool, boot, ground.clock.wall_us());
+    }
+    let spool = Spool::open(ground.disk, &config.spool, ground.random)?;
+    let host = Host::look(&root, &config.site, &spool.incarnation(), config.tell_host_name);
+    let started_us = started_us(&root, ground.clock);
+    Ledger::open(ground.disk, &config.spool, &root, &host, started_us, true).map(|_| ())
+}
+
+pub(super) fn started_us(root: &Root, clock: &dyn Clock) -> i64 {
+    let since_boot_us = i64::try_from(clock.since_boot().as_micros()).unwrap_or(i64::MAX);
+    ledger::started_us(root).unwrap_or(clock.wall_us().saturating_sub(since_boot_us))
+}
+
+/// What a real drill came to, once the machine has booted again: proven when the crash of that boot was handed
+/// over, not captured when there was none. While it waits in the spool, the drill is pending.
+pub(super) fn judge(
+    drill: Drill,
+    host: &Host,
+    summary: &Summary,
+    ground: &Ground<'_>,
+    spool: &Path,
+) -> Result<(), Error> {
+    if drill.boot == host.boot {
+        return Ok(());
+    }
+    let states: Vec<State> =
+        summary.found.iter().filter(|seen| seen.class == Class::Drill).map(|seen| seen.state).collect();
+    let result = match states.iter().max() {
+        Some(state) if *state >= State::Acked => Standing::Proven,
+        Some(_) => return Ok(()),
+        None => Standing::NotCaptured,
+    };
+    Drill { result, at_us: ground.clock.wall_us(), ..drill }.save(ground.disk, spool)
+}
