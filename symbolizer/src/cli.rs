@@ -4,11 +4,14 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::patience::Patience;
 use crate::symbols_cli::{self, Symbols};
+use crate::vmcore_cli::{self, Vmcore};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use report::{Parsed, Profile, Report};
+use report::{Parsed, Piece, Profile, Report};
 use serde::Serialize;
 use symbolizer::decode::{Style, annotate};
+use symbolizer::dump::annotate_tasks;
 use symbolizer::input::{self, Case};
 use symbolizer::{Error, Library, ResolvedReport, chain, resolve_report};
 
@@ -32,6 +35,9 @@ enum Command {
     /// Work with symbol indexes.
     #[command(subcommand)]
     Symbols(Symbols),
+    /// Read a dump of memory.
+    #[command(subcommand)]
+    Vmcore(Vmcore),
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +82,7 @@ pub fn run() -> ExitCode {
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match &cli.command {
         Some(Command::Symbols(command)) => symbols_cli::run(command, &mut out),
+        Some(Command::Vmcore(command)) => vmcore_cli::run(command, &mut out),
         None => decode(&cli.decode, &mut out),
     };
     let done = done.and_then(|()| out.flush().map_err(Failure::Output));
@@ -95,6 +102,10 @@ pub enum Failure {
     Input(Error),
     Output(io::Error),
     Stdin(io::Error),
+    /// A dump cannot be opened.
+    Dump(PathBuf, vmcore::Error),
+    /// A file of our own making.
+    Write(PathBuf, io::Error),
     /// The number of the line, and what stood there.
     NotAnAddress(u64, String),
 }
@@ -116,6 +127,13 @@ impl Failure {
         match self {
             Failure::Output(e) => (format!("cannot write the output: {e}"), exit::IO),
             Failure::Stdin(e) => (format!("cannot read standard input: {e}"), exit::IO),
+            Failure::Dump(path, e) => {
+                let code = if path.exists() { exit::DATA } else { exit::NO_INPUT };
+                let named = matches!(e, vmcore::Error::Read { .. });
+                let text = if named { chain(e) } else { format!("{}: {}", path.display(), chain(e)) };
+                (text, code)
+            }
+            Failure::Write(path, e) => (format!("cannot write {}: {e}", path.display()), exit::IO),
             Failure::NotAnAddress(line, text) => {
                 (format!("standard input, line {line}: not an address in hex: {text:?}"), exit::DATA)
             }
@@ -145,9 +163,12 @@ fn decode(args: &Decode, out: &mut impl Write) -> Result<(), Failure> {
         _ => Profile::Production,
     };
     let mut cases = Vec::new();
+    let mut dumps = Vec::new();
     for path in &args.inputs {
         if path == Path::new("-") {
             cases.push(input::standard_input()?);
+        } else if !args.json_lines && input::is_dump(path) {
+            dumps.push(path);
         } else {
             cases.extend(input::path(path)?);
         }
@@ -159,20 +180,50 @@ fn decode(args: &Decode, out: &mut impl Write) -> Result<(), Failure> {
         return cases.iter().try_for_each(|case| json_line(case, profile, out));
     }
     if args.json {
-        let crashes: Vec<Crash> = cases.iter().map(|case| Crash::of(case, profile, &library)).collect();
+        let mut crashes: Vec<Crash> = cases.iter().map(|case| Crash::of(case, profile, &library)).collect();
+        for path in dumps {
+            crashes.push(Crash::of_dump(path, profile, &library)?);
+        }
         serde_json::to_writer_pretty(&mut *out, &Document { crashes }).map_err(io::Error::from)?;
         return Ok(writeln!(out)?);
     }
-    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let several = cases.len() + dumps.len() > 1;
+    let heading = |out: &mut dyn Write, number: usize, name: &str| match several {
+        true => writeln!(out, "{}==> {name} <==", if number > 0 { "\n" } else { "" }),
+        false => Ok(()),
+    };
     for (number, case) in cases.iter().enumerate() {
-        if cases.len() > 1 {
-            let gap = if number > 0 { "\n" } else { "" };
-            writeln!(out, "{gap}==> {} <==", case.name)?;
-        }
-        write!(out, "{}", annotate(&case.parse(profile), &library, Style { colour }))?;
+        heading(out, number, &case.name)?;
+        write!(out, "{}", annotate(&case.parse(profile), &library, style()))?;
+    }
+    for (number, path) in dumps.iter().enumerate() {
+        heading(out, cases.len() + number, &path.to_string_lossy())?;
+        dump(path, profile, &library, out)?;
     }
     for (path, reason) in library.failures() {
         eprintln!("lastwords-decode: not used: {reason} ({})", path.display());
+    }
+    Ok(())
+}
+
+/// Colours on a terminal, unless <https://no-color.org>.
+pub fn style() -> Style {
+    Style { colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() }
+}
+
+/// A dump for people: what its log says, then what every task was doing.
+fn dump(path: &Path, profile: Profile, library: &Library, out: &mut impl Write) -> Result<(), Failure> {
+    let dump = vmcore_cli::open(path)?;
+    let log = dump.log();
+    let name = path.to_string_lossy();
+    let parsed = report::read_with(&[Piece { name: &name, bytes: log.text.as_bytes() }], profile);
+    write!(out, "{}", annotate(&parsed, library, style()))?;
+    let reading = format!("reading the tasks of {name}");
+    let (facts, tasks) = Patience::during(&reading, || (dump.facts(), dump.tasks()));
+    writeln!(out)?;
+    write!(out, "{}", annotate_tasks(&facts, &tasks, library, style()))?;
+    for note in dump.notes().iter().chain(&facts.notes) {
+        writeln!(out, "note: {}", note.text)?;
     }
     Ok(())
 }
@@ -224,6 +275,15 @@ struct Crash {
     /// Index of the report that killed the machine.
     cause: Option<usize>,
     reports: Vec<Decoded>,
+    /// What a dump holds besides its log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dump: Option<Memory>,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    facts: vmcore::Facts,
+    tasks: Vec<vmcore::Task>,
 }
 
 #[derive(Serialize)]
@@ -235,14 +295,27 @@ struct Decoded {
 
 impl Crash {
     fn of(case: &Case, profile: Profile, library: &Library) -> Crash {
-        let parsed: Parsed = case.parse(profile);
+        Crash::read(case.name.clone(), case.parse(profile), library)
+    }
+
+    fn of_dump(path: &Path, profile: Profile, library: &Library) -> Result<Crash, Failure> {
+        let dump = vmcore_cli::open(path)?;
+        let name = path.to_string_lossy();
+        let text = dump.log().text;
+        let parsed = report::read_with(&[Piece { name: &name, bytes: text.as_bytes() }], profile);
+        let memory = Memory { facts: dump.facts(), tasks: dump.tasks().tasks };
+        Ok(Crash { dump: Some(memory), ..Crash::read(name.into_owned(), parsed, library) })
+    }
+
+    fn read(file: String, parsed: Parsed, library: &Library) -> Crash {
         let reports = parsed.reports.iter().map(|report| Decoded {
             report: report.clone(),
             resolved: resolve_report(&parsed, report, library),
         });
         Crash {
-            file: case.name.clone(),
+            file,
             reports: reports.collect(),
+            dump: None,
             cause: parsed.cause(),
             kernel: parsed.kernel,
             modules: parsed.modules,

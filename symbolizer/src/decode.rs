@@ -23,7 +23,7 @@ impl Style {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
     }
 
-    fn bold(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
 
@@ -192,33 +192,43 @@ fn frame(out: &mut String, frame: &Frame, found: &ResolvedFrame, report: &Resolv
     if let Some(line) = frame.kernel_line.as_ref().filter(|_| found.chain().is_empty()) {
         let _ = write!(text, " ({}:{})", line.file, line.line);
     }
-    match found.chain() {
+    if !found.chain().is_empty() {
+        return with_chain(out, &text, frame.reliable, found.chain(), &report.source_roots, style);
+    }
+    if let Some(remark) = found.resolution.as_ref().and_then(remark) {
+        let _ = write!(text, "  {remark}");
+    }
+    let text = if frame.reliable { text } else { style.faint(&text) };
+    let _ = writeln!(out, "{}", text.trim_end());
+    ambiguous(out, found, report);
+}
+
+/// A frame's text with its place behind it, or with the chain of inlined calls below it.
+pub(crate) fn with_chain(
+    out: &mut String,
+    text: &str,
+    reliable: bool,
+    chain: &[Location],
+    source_roots: &[String],
+    style: Style,
+) {
+    let shown = if reliable { text.to_string() } else { style.faint(text) };
+    match chain {
         [] => {
-            if let Some(remark) = found.resolution.as_ref().and_then(remark) {
-                let _ = write!(text, "  {remark}");
-            }
-            let text = if frame.reliable { text } else { style.faint(&text) };
-            let _ = writeln!(out, "{}", text.trim_end());
-            ambiguous(out, found, report);
+            let _ = writeln!(out, "{shown}");
         }
         [only] => {
-            let place = place(only, report);
+            let place = place(only, source_roots);
             let fits = text.chars().count() + 2 + place.chars().count() <= WIDTH;
             let gap = if fits { "  ".to_string() } else { format!("\n{:9}", "") };
-            let text = if frame.reliable { text } else { style.faint(&text) };
-            let _ = writeln!(out, "{text}{gap}{}", style.place(&place));
+            let _ = writeln!(out, "{shown}{gap}{}", style.place(&place));
         }
         chain => {
-            let text = if frame.reliable { text } else { style.faint(&text) };
-            let _ = writeln!(out, "{text}");
+            let _ = writeln!(out, "{shown}");
             for location in chain {
                 let inlined = if location.inlined { " (inlined)" } else { "" };
-                let _ = writeln!(
-                    out,
-                    "         {} {}{inlined}",
-                    location.function,
-                    style.place(&place(location, report))
-                );
+                let place = style.place(&place(location, source_roots));
+                let _ = writeln!(out, "         {} {place}{inlined}", location.function);
             }
         }
     }
@@ -255,16 +265,17 @@ fn ambiguous(out: &mut String, found: &ResolvedFrame, report: &ResolvedReport) {
     };
     for candidate in &resolution.candidates {
         if let Some(location) = candidate.chain.first() {
-            let _ = writeln!(out, "         {} or {}", location.function, place(location, report));
+            let place = place(location, &report.source_roots);
+            let _ = writeln!(out, "         {} or {place}", location.function);
         }
     }
 }
 
-fn place(location: &Location, report: &ResolvedReport) -> String {
+fn place(location: &Location, source_roots: &[String]) -> String {
     match (location.file.as_str(), location.line) {
         ("", _) => "?".into(),
-        (file, 0) => short_path(file, &report.source_roots),
-        (file, line) => format!("{}:{line}", short_path(file, &report.source_roots)),
+        (file, 0) => short_path(file, source_roots),
+        (file, line) => format!("{}:{line}", short_path(file, source_roots)),
     }
 }
 
@@ -299,7 +310,7 @@ fn describe(wanted: &Wanted) -> String {
     text
 }
 
-fn wrapped(out: &mut String, indent: usize, text: &str) {
+pub(crate) fn wrapped(out: &mut String, indent: usize, text: &str) {
     for line in lines_of(text, WIDTH - indent) {
         let _ = writeln!(out, "{:indent$}{line}", "");
     }

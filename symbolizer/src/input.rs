@@ -32,6 +32,13 @@ impl Case {
     }
 }
 
+/// Whether a file is a dump of memory rather than a log, by its first bytes.
+pub fn is_dump(path: &Path) -> bool {
+    let mut head = [0; 32];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut head));
+    read.is_ok_and(|count| vmcore::is_dump(&head[..count]))
+}
+
 /// Standard input, as one log.
 pub fn standard_input() -> Result<Case, Error> {
     let (bytes, cut) = read_capped(std::io::stdin().lock()).map_err(|e| e.at(Path::new("-")))?;

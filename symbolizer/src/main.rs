@@ -1,7 +1,9 @@
 //! `lastwords-decode`: what a crash log says, in the terminal.
 
 mod cli;
+mod patience;
 mod symbols_cli;
+mod vmcore_cli;
 
 use std::process::ExitCode;
 

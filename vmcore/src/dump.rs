@@ -112,6 +112,18 @@ pub(crate) fn open_set(paths: &[&Path], most: u64) -> Result<Opened, Error> {
     split::join(paths.iter().map(|path| open(path, most)).collect::<Result<_, _>>()?)
 }
 
+/// Whether a file begins as a dump does, one that we can read or one that we refuse by name. Not one that is packed:
+/// what is inside shows only when it is unpacked.
+pub fn is_dump(head: &[u8]) -> bool {
+    match head {
+        // `e_type` of a core file is ET_CORE, 4.
+        [0x7f, b'E', b'L', b'F', ..] => head.get(16..18).is_some_and(|kind| kind == [4, 0] || kind == [0, 4]),
+        _ => [&b"KDUMP   "[..], flattened::MAGIC, b"DISKDUMP", b"sadump\0\0", b"PAGEDU64", b"XenDump\0"]
+            .iter()
+            .any(|magic| head.starts_with(magic)),
+    }
+}
+
 /// Finds the container by its magic.
 pub(crate) fn from_image(image: Image) -> Result<Opened, Error> {
     let mut magic = [0_u8; 16];

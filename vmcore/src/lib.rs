@@ -35,7 +35,7 @@ mod vmcoreinfo;
 
 pub use address::Address;
 pub use bpf::Program;
-pub use dump::{Format, Lack, Machine};
+pub use dump::{Format, Lack, Machine, is_dump};
 pub use error::Error;
 pub use extract::Extracted;
 pub use facts::Facts;

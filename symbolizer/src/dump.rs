@@ -1,0 +1,130 @@
+//! The tasks of a dump for people: who was on a CPU, who waited where, with places in the source.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use vmcore::{Facts, Frame, Task, Tasks};
+
+use crate::decode::{Style, with_chain, wrapped};
+use crate::image::Image;
+use crate::resolve::{Location, Query};
+use crate::store::{Library, Wanted};
+
+/// Names of tasks with one stack that are listed; of the others the number.
+const NAMED: usize = 8;
+/// Groups of waiting tasks that are listed, the largest first. A desktop has some 60 different stacks.
+const GROUPS: usize = 200;
+
+/// Where the frames of one dump are in the source, as far as a library knows.
+pub struct Places<'l> {
+    library: &'l Library,
+    release: Option<String>,
+    kernel: Option<Arc<Image>>,
+    kaslr: Option<u64>,
+}
+
+impl<'l> Places<'l> {
+    /// For the frames of the dump with these facts.
+    pub fn new(facts: &Facts, library: &'l Library) -> Places<'l> {
+        let release = facts.kernel_release.clone();
+        let wanted = Wanted { build_id: facts.build_id.clone(), module: None, release: release.clone() };
+        let kaslr = facts.kaslr_offset.as_ref().map(|offset| offset.0);
+        Places { library, kernel: library.find(&wanted), release, kaslr }
+    }
+
+    /// The calls that run at a frame, innermost first; empty when they are not known for certain. The kernel's own
+    /// frames are found by address, which no two functions share, a module's by name.
+    pub fn of(&self, frame: &Frame) -> Vec<Location> {
+        let resolution = match (&frame.module, &self.kernel, self.kaslr) {
+            (None, Some(kernel), Some(kaslr)) => {
+                kernel.resolve_address(frame.pc.0.wrapping_sub(kaslr), frame.interrupted)
+            }
+            _ => {
+                let (Some(image), Some(symbol), Some(offset)) =
+                    (self.image(frame), &frame.symbol, frame.offset)
+                else {
+                    return Vec::new();
+                };
+                let exact = frame.interrupted;
+                image.resolve(&Query { symbol, offset, size: None, exact, reliable: frame.reliable })
+            }
+        };
+        resolution.map(|found| found.chain().to_vec()).unwrap_or_default()
+    }
+
+    fn image(&self, frame: &Frame) -> Option<Arc<Image>> {
+        match &frame.module {
+            None => self.kernel.clone(),
+            module => self.library.find(&Wanted {
+                build_id: frame.build_id.clone(),
+                module: module.clone(),
+                release: self.release.clone(),
+            }),
+        }
+    }
+
+    fn source_roots(&self) -> Vec<String> {
+        self.kernel.iter().map(|image| image.source_root()).collect()
+    }
+}
+
+/// First the tasks on the CPUs, the one that panicked before the others, then those that waited, grouped by identical
+/// stack.
+pub fn annotate_tasks(facts: &Facts, tasks: &Tasks, library: &Library, style: Style) -> String {
+    let places = Places::new(facts, library);
+    let roots = places.source_roots();
+    let mut out = String::new();
+    let stack = |out: &mut String, task: &Task| {
+        for frame in task.stack.iter().flatten() {
+            let mark = if frame.reliable { ' ' } else { '?' };
+            with_chain(
+                out,
+                &format!("   {mark} {}", printed(frame)),
+                frame.reliable,
+                &places.of(frame),
+                &roots,
+                style,
+            );
+        }
+        if let Some(cause) = &task.stack_error {
+            wrapped(out, 5, &format!("the stack breaks off: {cause}"));
+        }
+    };
+
+    let panicked = |task: &Task| facts.panic_cpu == i32::try_from(task.cpu).ok();
+    let mut running: Vec<&Task> = tasks.tasks.iter().filter(|task| task.on_cpu).collect();
+    running.sort_by_key(|task| (!panicked(task), task.cpu));
+    let _ = writeln!(out, "{}", style.bold("On the CPUs"));
+    for task in running {
+        let cgroup = task.cgroup.as_ref().filter(|path| *path != "/");
+        let cgroup = cgroup.map_or(String::new(), |path| format!(", in {path}"));
+        let died = if panicked(task) { ", which panicked" } else { "" };
+        wrapped(&mut out, 2, &format!("{task} on CPU {}{died}{cgroup}", task.cpu));
+        stack(&mut out, task);
+    }
+
+    let _ = writeln!(out, "\n{}", style.bold("Waiting, by stack"));
+    let groups = tasks.by_stack();
+    for group in groups.iter().take(GROUPS) {
+        let waiting: Vec<&&Task> = group.iter().filter(|task| !task.on_cpu).collect();
+        let Some(first) = waiting.first() else { continue };
+        let names: Vec<String> = waiting.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = match waiting.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(", {more} more"),
+        };
+        wrapped(&mut out, 2, &format!("{}: {}{more}", waiting.len(), names.join(", ")));
+        stack(&mut out, first);
+    }
+    if groups.len() > GROUPS {
+        let _ = writeln!(out, "  and {} more stacks", groups.len() - GROUPS);
+    }
+    if !tasks.complete {
+        let _ = writeln!(out, "\nNot all tasks were found.");
+    }
+    out
+}
+
+fn printed(frame: &Frame) -> String {
+    frame.to_string().trim_start_matches("? ").to_string()
+}

@@ -1,0 +1,123 @@
+//! `lastwords-decode vmcore …`: what a dump of memory holds, without any debug file.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use symbolizer::Library;
+use symbolizer::dump::annotate_tasks;
+use vmcore::{Dump, Note};
+
+use crate::cli::{Failure, style};
+use crate::patience::Patience;
+
+/// What to read from a dump.
+#[derive(Debug, Subcommand)]
+pub enum Vmcore {
+    /// The kernel log, as `dmesg` would print it.
+    Log(Plain),
+    /// The crash as a whole: kernel, time, CPU, task, registers, modules.
+    Facts(Source),
+    /// All tasks with their stacks.
+    Tasks(Source),
+    /// Write a small dump that holds only what matters: log, symbols, types, tasks, stacks.
+    Extract(Extract),
+}
+
+/// A dump.
+#[derive(Debug, Args)]
+pub struct Plain {
+    /// An ELF or KDUMP vmcore, flattened or not, also packed with zstd, gzip or xz.
+    dump: PathBuf,
+}
+
+/// A dump and a form.
+#[derive(Debug, Args)]
+pub struct Source {
+    /// An ELF or KDUMP vmcore, flattened or not, also packed with zstd, gzip or xz.
+    dump: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A dump and where to write.
+#[derive(Debug, Args)]
+pub struct Extract {
+    /// The dump to read.
+    dump: PathBuf,
+    /// The ELF vmcore to write.
+    out: PathBuf,
+}
+
+pub fn run(command: &Vmcore, out: &mut impl Write) -> Result<(), Failure> {
+    match command {
+        Vmcore::Log(Plain { dump }) => {
+            let dump = open(dump)?;
+            let log = dump.log();
+            out.write_all(log.text.as_bytes())?;
+            notes(dump.notes().iter().chain(&log.notes));
+        }
+        Vmcore::Facts(Source { dump, json }) => {
+            let facts = open(dump)?.facts();
+            if *json {
+                pretty(out, &facts)?;
+            } else {
+                write!(out, "{facts}")?;
+            }
+        }
+        Vmcore::Tasks(Source { dump, json }) => {
+            let path = dump;
+            let dump = open(path)?;
+            let tasks =
+                Patience::during(&format!("reading the tasks of {}", path.display()), || dump.tasks());
+            if *json {
+                pretty(out, &tasks.tasks)?;
+                notes(&tasks.notes);
+            } else {
+                write!(out, "{}", annotate_tasks(&dump.facts(), &tasks, &Library::new(), style()))?;
+                notes(&tasks.notes);
+            }
+        }
+        Vmcore::Extract(Extract { dump, out: target }) => {
+            let extracted = extract(dump, target)?;
+            pretty(out, &extracted)?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a dump, and says on a terminal that it takes a while if it does: a packed one is unpacked first.
+pub fn open(path: &Path) -> Result<Dump, Failure> {
+    Patience::during(&format!("opening {}", path.display()), || vmcore::open(path))
+        .map_err(|error| Failure::Dump(path.to_path_buf(), error))
+}
+
+/// The file is only there under its name when it is whole.
+fn extract(path: &Path, target: &Path) -> Result<vmcore::Extracted, Failure> {
+    let dump = open(path)?;
+    let written = |error| Failure::Write(target.to_path_buf(), error);
+    let mut name = target.as_os_str().to_os_string();
+    name.push(".part");
+    let part = PathBuf::from(name);
+    let mut file = BufWriter::new(File::create(&part).map_err(written)?);
+    let extracted = Patience::during(&format!("extracting {}", path.display()), || dump.extract(&mut file))
+        .map_err(|error| Failure::Dump(path.to_path_buf(), error))?;
+    file.into_inner().map_err(|error| written(error.into_error()))?.sync_all().map_err(written)?;
+    std::fs::rename(&part, target).map_err(written)?;
+    Ok(extracted)
+}
+
+fn pretty(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
+    serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+/// Damage goes to standard error, so that the output is what was asked for.
+fn notes<'n>(notes: impl IntoIterator<Item = &'n Note>) {
+    for note in notes {
+        eprintln!("lastwords-decode: note: {}", note.text);
+    }
+}
