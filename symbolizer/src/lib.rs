@@ -17,6 +17,7 @@ mod dwarf;
 mod elf;
 mod error;
 mod foreign;
+mod foreign;
 mod image;
 mod index;
 pub mod input;

@@ -6,12 +6,13 @@
 use std::borrow::Cow;
 
 use gimli::{
-    Attribute, AttributeValue, DebugInfoOffset, Dwarf, EndianSlice, EntriesRaw, LittleEndian, Range, Unit,
-    UnitOffset, constants as dw,
+    Attribute, AttributeValue, Dwarf, EndianSlice, EntriesRaw, LittleEndian, Range, Unit, UnitOffset,
+    constants as dw,
 };
 
 use crate::budget::{Budget, Work};
 use crate::error::Error;
+use crate::foreign::{Foreign, Units};
 use crate::index::stream::{Cell, Packer};
 
 /// Bytes of a debug section.
@@ -20,7 +21,7 @@ pub(crate) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 /// Inlining deeper than this is attributed to the caller at this depth; the deepest seen in a kernel is some 20.
 pub(crate) const MAX_INLINE_DEPTH: usize = 256;
 /// Hops of `DW_AT_abstract_origin` and `DW_AT_specification`; honest chains have two.
-const MAX_HOPS: usize = 16;
+pub(crate) const MAX_HOPS: usize = 16;
 
 /// A function or an inlined call. Numbered from 1 within its unit; 0 means "none".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,7 @@ pub(crate) struct UnitTable<'a> {
 pub(crate) fn read<'a>(
     dwarf: &Dwarf<Slice<'a>>,
     unit: &Unit<Slice<'a>>,
+    others: &Units<'_, 'a>,
     base: u64,
     budget: &Budget,
 ) -> Result<UnitTable<'a>, Error> {
@@ -56,6 +58,7 @@ pub(crate) fn read<'a>(
         unit,
         base,
         work: budget.worker(),
+        foreign: Foreign::new(others),
         rust: false,
         c: false,
         subprograms: Vec::new(),
@@ -104,14 +107,14 @@ struct Subprogram<'a> {
 }
 
 /// A reference to another entry.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reference {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Reference {
     Unit(usize),
     Info(usize),
     Supplementary(usize),
 }
 
-fn reference(value: &AttributeValue<Slice<'_>>) -> Option<Reference> {
+pub(crate) fn reference(value: &AttributeValue<Slice<'_>>) -> Option<Reference> {
     match value {
         AttributeValue::UnitRef(offset) => Some(Reference::Unit(offset.0)),
         AttributeValue::DebugInfoRef(offset) => Some(Reference::Info(offset.0)),
@@ -185,6 +188,7 @@ struct Reader<'r, 'a> {
     unit: &'r Unit<Slice<'a>>,
     base: u64,
     work: Work<'r>,
+    foreign: Foreign<'r, 'a>,
     rust: bool,
     c: bool,
     subprograms: Vec<Subprogram<'a>>,
@@ -431,7 +435,8 @@ impl<'a> Reader<'_, 'a> {
                 node.name = self.subprograms[at].named - 1;
                 continue;
             }
-            let name = name_of(self.dwarf, self.unit, &self.subprograms, *origin, self.rust);
+            let name =
+                name_of(self.dwarf, self.unit, &self.subprograms, &mut self.foreign, *origin, self.rust);
             node.name = names.len() as u32;
             names.push(name.unwrap_or(Cow::Borrowed("")));
             if let Some(at) = own {
@@ -505,6 +510,7 @@ fn name_of<'a>(
     dwarf: &Dwarf<Slice<'a>>,
     unit: &Unit<Slice<'a>>,
     known: &[Subprogram<'a>],
+    foreign: &mut Foreign<'_, 'a>,
     mut origin: Reference,
     rust: bool,
 ) -> Option<Cow<'a, str>> {
@@ -522,63 +528,10 @@ fn name_of<'a>(
             _ => return plain.map(|name| name.to_string_lossy()),
         }
     }
-    foreign_name(dwarf, origin, rust).or_else(|| plain.map(|name| name.to_string_lossy()))
+    foreign.name(origin, rust).or_else(|| plain.map(|name| name.to_string_lossy()))
 }
 
-/// The name of an entry in another unit: link-time optimisation and dwz make such references.
-fn foreign_name<'a>(dwarf: &Dwarf<Slice<'a>>, mut origin: Reference, rust: bool) -> Option<Cow<'a, str>> {
-    let mut file = dwarf;
-    for _ in 0..MAX_HOPS {
-        let offset = match origin {
-            Reference::Info(offset) => offset,
-            Reference::Supplementary(offset) => {
-                file = dwarf.sup()?;
-                offset
-            }
-            Reference::Unit(_) => return None,
-        };
-        let header = header_of(file, offset)?;
-        let unit = file.unit(header).ok()?;
-        let at = UnitOffset(offset - unit.header.debug_info_offset()?.0);
-        let mut entries = unit.entries_raw(Some(at)).ok()?;
-        let abbreviation = entries.read_abbreviation().ok()??;
-        let (mut name, mut linkage, mut next) = (None, None, None);
-        for spec in abbreviation.attributes() {
-            let attribute = entries.read_attribute(*spec).ok()?;
-            match attribute.name() {
-                dw::DW_AT_name => name = file.attr_string(&unit, attribute.value()).ok(),
-                dw::DW_AT_linkage_name => linkage = file.attr_string(&unit, attribute.value()).ok(),
-                dw::DW_AT_abstract_origin | dw::DW_AT_specification => next = reference(&attribute.value()),
-                _ => {}
-            }
-        }
-        if rust && let Some(linkage) = linkage {
-            return Some(demangled(linkage));
-        }
-        if let Some(name) = name {
-            return Some(name.to_string_lossy());
-        }
-        origin = match next? {
-            Reference::Unit(inner) => Reference::Info(inner + unit.header.debug_info_offset()?.0),
-            other => other,
-        };
-    }
-    None
-}
-
-/// The unit that holds an offset of `.debug_info`, by hopping over headers.
-fn header_of<'a>(dwarf: &Dwarf<Slice<'a>>, offset: usize) -> Option<gimli::UnitHeader<Slice<'a>>> {
-    let mut units = dwarf.units();
-    while let Ok(Some(header)) = units.next() {
-        let start = header.debug_info_offset()?;
-        if DebugInfoOffset(offset) >= start && offset < start.0 + header.length_including_self() {
-            return Some(header);
-        }
-    }
-    None
-}
-
-fn demangled(name: Slice<'_>) -> Cow<'_, str> {
+pub(crate) fn demangled(name: Slice<'_>) -> Cow<'_, str> {
     let text = name.to_string_lossy();
     match rustc_demangle::try_demangle(&text) {
         Ok(demangled) => Cow::Owned(format!("{demangled:#}")),

@@ -13,6 +13,7 @@ use super::{Index, Meta};
 use crate::budget::Budget;
 use crate::dwarf;
 use crate::error::Error;
+use crate::foreign::Units;
 use crate::image::{self, Bytes};
 use crate::symtab::{Symbol, stem};
 use crate::unit::{self, Slice, UnitTable};
@@ -24,11 +25,11 @@ pub(crate) fn build<'a>(
     dwarf: &Dwarf<Slice<'a>>,
     units: &[UnitHeader<Slice<'a>>],
 ) -> Result<Index, Error> {
-    let budget = Budget::new();
+    let (budget, others) = (Budget::new(), Units::new(dwarf));
     let base = meta.base;
     let read = |header: &UnitHeader<Slice<'a>>| {
         let unit = dwarf::open(dwarf, *header)?;
-        unit::read(dwarf, &unit, base, &budget)
+        unit::read(dwarf, &unit, &others, base, &budget)
     };
     // The largest first, or the last thread would work alone on one of them at the end.
     let mut order: Vec<usize> = (0..units.len()).collect();

@@ -1,6 +1,7 @@
 //! The symbolizer against real modules and real crashes.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod arm64;
 mod command;
 mod crashlab;
 mod hostile;
