@@ -17,7 +17,6 @@ mod dwarf;
 mod elf;
 mod error;
 mod foreign;
-mod foreign;
 mod image;
 mod index;
 pub mod input;
