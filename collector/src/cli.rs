@@ -30,7 +30,13 @@ enum Command {
     /// Exit codes: 0 all handed over, 64 a setting is wrong, 65 some evidence is held, 74 a source or the spool
     /// failed, 75 the service is away (everything is kept), 76 a receipt or TLS is not to be trusted, 77 the token
     /// is not accepted.
-    Collect(Settings),
+    Collect {
+        #[command(flatten)]
+        settings: Settings,
+        /// Do it again every so many seconds, until stopped; where no timer does
+        #[arg(long, value_name = "SECONDS")]
+        every: Option<u64>,
+    },
     /// Hand over what waits in the spool, and look for nothing: the half that needs the network and no privilege.
     Deliver(Settings),
     /// Say whether a crash of this machine would be kept and told. Exit code 0: yes, 74: no, 75: it cannot be seen.
@@ -126,6 +132,9 @@ struct Settings {
     /// Where /proc, /sys and /etc lie
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
+    /// Keep evidence and hand over nothing, whatever server the settings name
+    #[arg(long)]
+    keep_only: bool,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -152,9 +161,17 @@ pub fn run() -> ExitCode {
 fn obey(command: Command) -> Result<Exit, Error> {
     let ground = Ground::system();
     match command {
-        Command::Collect(settings) => {
+        Command::Collect { settings, every } => {
             let json = settings.json;
-            Ok(print::summary(&agent::collect(&config(settings)?)?, json))
+            let config = config(settings)?;
+            loop {
+                let ended = agent::collect(&config).map(|summary| print::summary(&summary, json));
+                let Some(seconds) = every else { return ended };
+                if let Err(error) = ended {
+                    eprintln!("lastwords-agent: {}", agent::chain(&error));
+                }
+                ground.clock.sleep(Duration::from_secs(seconds));
+            }
         }
         Command::Deliver(settings) => {
             let json = settings.json;
@@ -202,6 +219,7 @@ fn config(settings: Settings) -> Result<Config, Error> {
         retry_held,
         deadline,
         root,
+        keep_only,
         json: _,
     } = settings;
     let mut config = Config::of_node(&root, file(config, &root)?.as_deref())?;
@@ -217,7 +235,11 @@ fn config(settings: Settings) -> Result<Config, Error> {
     config.labels.extend(label);
     Ok(Config {
         spool: spool.unwrap_or(config.spool),
-        servers: if server.is_empty() { config.servers } else { server },
+        servers: match (keep_only, server.is_empty()) {
+            (true, _) => Vec::new(),
+            (false, true) => config.servers,
+            (false, false) => server,
+        },
         token_file: token_file.or(config.token_file),
         ca_file: ca_file.or(config.ca_file),
         pin: pin.or(config.pin),

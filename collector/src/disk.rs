@@ -128,6 +128,7 @@ impl Disk for System {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send>>> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        give(&file, path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -142,8 +143,9 @@ impl Disk for System {
 
     fn make_folder(&self, path: &Path) -> io::Result<()> {
         match fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => give(&File::open(path)?, path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-            made => made,
+            Err(error) => Err(error),
         }
     }
 
@@ -155,6 +157,7 @@ impl Disk for System {
             .mode(0o600)
             .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(path)?;
+        give(&file, path)?;
         Ok(Box::new(Synced(file)))
     }
 
@@ -165,6 +168,7 @@ impl Disk for System {
             .mode(0o600)
             .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(path)?;
+        give(&file, path)?;
         Ok(Box::new(Synced(file)))
     }
 
@@ -203,6 +207,18 @@ impl Output for Synced {
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync_all()
     }
+}
+
+/// Gives a file to the owner of its folder. The half of the agent that runs as root writes into a spool that belongs
+/// to the half that hands over.
+fn give(file: &File, path: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    let (own, wanted) = (file.metadata()?, fs::metadata(folder)?);
+    // Only root can give, and only root writes into somebody else's folder.
+    if own.uid() == 0 && wanted.uid() != 0 {
+        std::os::unix::fs::fchown(file, Some(wanted.uid()), Some(wanted.gid()))?;
+    }
+    Ok(())
 }
 
 /// Opens a file without following a link, and without hanging on a pipe that somebody laid in the way.
@@ -290,6 +306,25 @@ mod tests {
         assert_eq!((whole.bytes.len(), whole.cut), (10, false));
         let part = System.read(&file, 9).unwrap();
         assert_eq!((part.bytes.len(), part.cut, part.stat.size), (9, true, 10));
+    }
+
+    #[test]
+    fn what_root_writes_belongs_to_the_owner_of_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        if fs::metadata(dir.path()).unwrap().uid() != 0 {
+            println!("skipped: only root can give a file away");
+            return;
+        }
+        let folder = dir.path().join("spool");
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::chown(&folder, Some(65534), Some(65534)).unwrap();
+        System.make_folder(&folder.join("ready")).unwrap();
+        System.create(&folder.join("ready/file")).unwrap();
+        System.append(&folder.join("log")).unwrap();
+        System.lock(&folder.join("lock")).unwrap();
+        for name in ["ready", "ready/file", "log", "lock"] {
+            assert_eq!(fs::metadata(folder.join(name)).unwrap().uid(), 65534, "{name}");
+        }
     }
 
     #[test]
