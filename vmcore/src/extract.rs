@@ -32,7 +32,7 @@ impl Dump {
     pub fn extract(&self, out: &mut dyn Write) -> Result<Extracted, Error> {
         let kernel = &self.kernel;
         let memory = &kernel.memory;
-        let (running, tasks) = self.running_and_all();
+        let (running, tasks) = self.walked();
         self.facts();
         self.unwind_tables(|address, length| memory.touch(address, length));
         // Other readers find tasks by the tree of process ids.
@@ -43,7 +43,7 @@ impl Dump {
             memory.touch(task.task_struct.0, size);
             self.touch_stack(task, depth);
         }
-        for cpu in &running {
+        for cpu in running {
             let runqueue = kernel.per_cpu("runqueues", cpu.cpu);
             if let (Ok(at), Ok(size)) = (runqueue, kernel.size_of("rq")) {
                 memory.touch(at, size);

@@ -64,6 +64,7 @@ pub struct Dump {
     format: Format,
     flattened: bool,
     code: OnceCell<Code>,
+    tasks: OnceCell<(Vec<Running>, Tasks)>,
 }
 
 /// What a packed dump may unpack to, unless the caller says otherwise: a full dump of a large machine.
@@ -96,7 +97,7 @@ impl Dump {
         let vmcoreinfo = opened.vmcoreinfo.or_else(|| vmcoreinfo::search(&physical)).unwrap_or_default();
         let info = VmcoreInfo::parse(&vmcoreinfo);
         if info.is_empty() {
-            notes.push(Note::new("no-vmcoreinfo", "the dump has no VMCOREINFO: nothing in it can be found"));
+            notes.push(Note::new("no-vmcoreinfo", "the dump has no VMCOREINFO, so nothing in it can be found; memory that was encrypted looks like this"));
         }
         let machine = translate::machine(opened.machine, &info);
         let translation =
@@ -109,6 +110,7 @@ impl Dump {
             format: opened.format,
             flattened: opened.flattened,
             code: OnceCell::new(),
+            tasks: OnceCell::new(),
         }
     }
 
@@ -134,22 +136,24 @@ impl Dump {
 
     /// All tasks with their stacks, from the dump's own symbols, types and unwind tables.
     pub fn tasks(&self) -> Tasks {
-        self.running_and_all().1
+        self.walked().1.clone()
     }
 
     /// The crash as a whole.
     pub fn facts(&self) -> Facts {
-        let (running, tasks) = self.running_and_all();
-        facts::read(&self.kernel, self.code(), &running, &tasks, &self.log())
+        let (running, tasks) = self.walked();
+        facts::read(&self.kernel, self.code(), running, tasks, &self.log())
     }
 
-    /// The tasks, their notes led by what is wrong with the dump, its tables and the CPUs.
-    fn running_and_all(&self) -> (Vec<Running>, Tasks) {
-        let mut notes = [&self.notes[..], self.kernel.notes(), &self.code().notes].concat();
-        let running = cpus::running(&self.kernel, &self.elf_notes, &mut notes);
-        let mut tasks = tasks::read(&self.kernel, self.code(), &running);
-        tasks.notes.splice(0..0, notes);
-        (running, tasks)
+    /// The tasks, walked once; their notes are led by what is wrong with the dump, its tables and the CPUs.
+    fn walked(&self) -> &(Vec<Running>, Tasks) {
+        self.tasks.get_or_init(|| {
+            let mut notes = [&self.notes[..], self.kernel.notes(), &self.code().notes].concat();
+            let running = cpus::running(&self.kernel, &self.elf_notes, &mut notes);
+            let mut tasks = tasks::read(&self.kernel, self.code(), &running);
+            tasks.notes.splice(0..0, notes);
+            (running, tasks)
+        })
     }
 
     /// The parts of the kernel's unwind tables: address and length.

@@ -21,6 +21,8 @@ const MAX_BITMAP: u64 = 1 << 30;
 /// The rank of a page is counted from the nearest sample; 4096 bits are 512 bytes to read.
 const SAMPLE_BITS: u64 = 4096;
 const SAMPLE_BYTES: usize = (SAMPLE_BITS / 8) as usize;
+/// Pages at the end of the file that are looked at to tell whether it was cut.
+const LAST_PAGES: u64 = 1024;
 /// `DUMP_DH_COMPRESSED_INCOMPLETE`.
 const INCOMPLETE: u32 = 8;
 
@@ -155,9 +157,11 @@ impl Kdump {
             Some(range) => self.rank(range.end.min(self.frames)).saturating_sub(self.skipped),
             None => pages,
         };
-        let last = self.descriptor(mine.checked_sub(1)?);
-        let cut =
-            last.is_none_or(|(offset, size, _)| offset.saturating_add(u64::from(size)) > self.image.len());
+        // All pages of zeros share one that lies early in the file, so the very last page need not end it.
+        let mut last = (mine.saturating_sub(LAST_PAGES)..mine).map(|index| self.descriptor(index));
+        let beyond =
+            |(offset, size, _): (u64, u32, u32)| offset.saturating_add(u64::from(size)) > self.image.len();
+        let cut = last.any(|descriptor| descriptor.is_none_or(beyond));
         cut.then(|| Note::new("dump-cut", format!("the file ends before the last of its {mine} pages")))
     }
 

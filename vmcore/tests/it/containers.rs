@@ -167,6 +167,12 @@ fn an_exception_on_another_stack_leads_back_to_the_tasks() {
 }
 
 #[test]
+fn a_dump_can_be_read_in_another_thread() {
+    let dump = vmcore::from_bytes(kdump(Packing::Zlib)).unwrap();
+    std::thread::spawn(move || check(&dump)).join().unwrap();
+}
+
+#[test]
 fn every_compression_of_kdump() {
     for packing in [Packing::Raw, Packing::Zlib, Packing::Lzo, Packing::Snappy, Packing::Zstd] {
         let dump = vmcore::from_bytes(kdump(packing)).unwrap();
