@@ -1,4 +1,4 @@
-//! The command line: `lastwords serve`, `lastwords demo`.
+//! The command line: `lastwords serve`, `lastwords reindex`, `lastwords demo`.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{self, Setup};
+use crate::reindex;
 
 /// Hears what a dying Linux kernel said, keeps it, names it.
 #[derive(Debug, Parser)]
@@ -23,9 +24,43 @@ struct Arguments {
 enum Command {
     /// Takes evidence from agents, names it and shows it.
     Serve(Serve),
+    /// Names evidence again after the rules changed; the service must be stopped.
+    Reindex(Reindex),
     /// Shows the whole way of a crash, on records of real ones.
     #[cfg(feature = "demo")]
     Demo(crate::demo::Demo),
+}
+
+#[derive(Debug, clap::Args)]
+struct Reindex {
+    /// The service's folder.
+    #[arg(long, env = "LASTWORDS_DATA")]
+    data: PathBuf,
+    /// Say which titles would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Also what the rules of now have named.
+    #[arg(long)]
+    all: bool,
+}
+
+impl Reindex {
+    async fn run(self) -> anyhow::Result<()> {
+        let Reindex { data, dry_run, all } = self;
+        anyhow::ensure!(data.join("custody.db").exists(), "there is no service in {}", data.display());
+        let setup = Setup { data, open_to_local_readers: false };
+        let app = app::open(&setup).await.context("opening the data folder")?;
+        let outcome = reindex::run(&app, all, dry_run).await.context("naming evidence again")?;
+        for (reindex::Change { old, new }, crashes) in &outcome.changes {
+            let word = |title: &Option<String>| title.clone().unwrap_or_else(|| "(no report)".to_owned());
+            println!("{crashes}\t{}\t{}", word(old), word(new));
+        }
+        let changed: u64 = outcome.changes.values().sum();
+        let done = if dry_run { "would change" } else { "changed" };
+        eprintln!("{} pieces of evidence read; the titles of {changed} crashes {done}", outcome.read);
+        app.store.close().await;
+        Ok(())
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,6 +83,7 @@ pub fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     match arguments.command {
         Command::Serve(serve) => runtime.block_on(serve.run()),
+        Command::Reindex(reindex) => runtime.block_on(reindex.run()),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => runtime.block_on(demo.run()),
     }

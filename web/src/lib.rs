@@ -22,6 +22,7 @@ pub mod pipeline;
 pub mod problem;
 pub mod random;
 pub mod reading;
+pub mod reindex;
 pub mod router;
 pub mod secrets;
 pub mod session;

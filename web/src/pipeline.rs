@@ -3,6 +3,7 @@
 //! The cursor is moved by the transaction that counts, and a crash is unique by its id: killed anywhere, or run
 //! twice, nothing is counted twice and nothing is left out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::store::{alias, boot, crash, cursor, custody, evidence, job, node, rel
 
 /// Pieces of evidence of one counting transaction: about 40 ms of the write lock.
 const BATCH: u32 = 64;
+/// Bytes of logs that are held at once, but for the last one.
+const READ: i64 = 32 * 1024 * 1024;
 /// How long to wait after a failure of the database before trying again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -52,15 +55,25 @@ pub async fn run(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
 pub async fn step(app: &Arc<App>) -> Result<bool, Error> {
     let from = cursor::get(app.store.read(), cursor::READ).await?;
     let arrived = custody::after(app.store.custody(), from, BATCH).await?;
-    let Some(last) = arrived.last().map(|evidence| evidence.id) else { return Ok(false) };
     let mut readings = Vec::with_capacity(arrived.len());
+    let (mut last, mut bytes) = (None, 0);
     for evidence in arrived {
         let (id, key, received_us) = (evidence.id, evidence.evidence_id, evidence.received_us);
-        readings.push((Arrived { id, key, received_us }, reading::read(app, evidence).await?));
+        last = Some(id);
+        bytes += evidence.size;
+        match reading::read(app, evidence).await {
+            Ok(reading) => readings.push((Arrived { id, key, received_us }, reading)),
+            // It stays in custody; what comes behind it must not wait for somebody to look.
+            Err(error) => tracing::error!(evidence = %key, error = %Chain(&error), "left unread"),
+        }
+        if bytes > READ {
+            break;
+        }
     }
+    let Some(last) = last else { return Ok(false) };
     let mut transaction = app.store.write().await?;
     for (arrived, reading) in &readings {
-        count(&mut transaction, arrived, reading).await?;
+        count(&mut transaction, arrived, reading, Counting::First).await?;
     }
     cursor::set(&mut transaction, cursor::READ, last).await?;
     transaction.commit().await?;
@@ -69,13 +82,33 @@ pub async fn step(app: &Arc<App>) -> Result<bool, Error> {
 }
 
 /// The evidence a reading is of.
-struct Arrived {
-    id: i64,
-    key: EvidenceId,
-    received_us: i64,
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    /// Row id.
+    pub id: i64,
+    /// Public id.
+    pub key: EvidenceId,
+    /// When it came.
+    pub received_us: i64,
 }
 
-async fn count(db: &mut SqliteConnection, arrived: &Arrived, reading: &Reading) -> Result<(), Error> {
+/// Whether evidence is counted for the first time.
+#[derive(Clone, Copy, Debug)]
+pub enum Counting<'a> {
+    /// It is: roll-ups are raised for every crash that is new.
+    First,
+    /// It was counted under older rules: these reports are these crash rows, which are rewritten. The caller makes
+    /// the roll-ups anew.
+    Again(&'a BTreeMap<usize, i64>),
+}
+
+/// Enters what a piece of evidence says. Returns the signatures of its crashes.
+pub async fn count(
+    db: &mut SqliteConnection,
+    arrived: &Arrived,
+    reading: &Reading,
+    counting: Counting<'_>,
+) -> Result<Vec<i64>, Error> {
     let Reading { manifest, parsed, notes } = reading;
     let Arrived { id, key, received_us } = *arrived;
     let kernel = parsed.kernel.release.as_deref().unwrap_or(&manifest.host.kernel);
@@ -114,6 +147,7 @@ async fn count(db: &mut SqliteConnection, arrived: &Arrived, reading: &Reading) 
     };
     evidence::upsert(db, &new).await?;
     let (died_us, at_basis) = died(manifest, received_us);
+    let mut signatures = Vec::with_capacity(parsed.reports.len());
     for (number, report) in parsed.reports.iter().enumerate() {
         let names = report.variant_names();
         let variant_key = variant::key(arch, &names);
@@ -121,12 +155,9 @@ async fn count(db: &mut SqliteConnection, arrived: &Arrived, reading: &Reading) 
         let class = if report.intentional { of_node.max(1) } else { of_node };
         let at_us = (died_us - before_the_end(parsed, report)).min(received_us);
         let place = place(db, manifest, report, class, &variant_key, at_us).await?;
-        let crash_key = match report.at {
-            Some(KernelTime(us)) => CrashId::at(&manifest.node_id, &dead.id, us),
-            None => CrashId::numbered(&manifest.node_id, &dead.id, &key, number),
-        };
+        signatures.push(place.signature);
         let new = crash::New {
-            key: crash_key,
+            key: crash_id(manifest, &key, report, number),
             class,
             signature: place.signature,
             variant,
@@ -146,12 +177,22 @@ async fn count(db: &mut SqliteConnection, arrived: &Arrived, reading: &Reading) 
             module: blamed(report).1,
             taint: report.taint.as_ref().map(|taint| taint.letters.as_str()).unwrap_or_default(),
         };
+        let known = match counting {
+            Counting::First => None,
+            Counting::Again(known) => known.get(&number).copied(),
+        };
+        if let Some(crash) = known {
+            crash::rewrite(db, crash, &new).await?;
+            crash::renumber(db, crash, id, index(number)).await?;
+            job::ask(db, job::LOCATE, crash, now_us()).await?;
+            continue;
+        }
         let (crash, inserted) = crash::insert(db, &new).await?;
         crash::link(db, crash, id, index(number)).await?;
         if !inserted {
             continue;
         }
-        if class == 0 {
+        if class == 0 && matches!(counting, Counting::First) {
             let counted = rollup::Counted {
                 signature: place.signature,
                 node,
@@ -164,10 +205,27 @@ async fn count(db: &mut SqliteConnection, arrived: &Arrived, reading: &Reading) 
         }
         job::ask(db, job::LOCATE, crash, now_us()).await?;
     }
-    Ok(())
+    Ok(signatures)
 }
 
-/// Places a report among the signatures. One whose title names nothing certain stays on its own node.
+/// The public id of a report: its node, the boot that died, the kernel's time; without one its number in the
+/// evidence.
+pub fn crash_id(manifest: &Manifest, evidence: &EvidenceId, report: &Report, number: usize) -> CrashId {
+    let dead = &manifest.dead_boot.id;
+    match report.at {
+        Some(KernelTime(us)) => CrashId::at(&manifest.node_id, dead, us),
+        None => CrashId::numbered(&manifest.node_id, dead, evidence, number),
+    }
+}
+
+/// The title of a report and where it holds: one that names nothing certain stays on its own node.
+pub fn named(manifest: &Manifest, report: &Report) -> alias::Named {
+    let nameless = report.title.ends_with(" in corrupted");
+    let scope = if nameless { manifest.node_id.as_bytes().to_vec() } else { Vec::new() };
+    alias::Named { title: report.title.clone(), scope }
+}
+
+/// Places a report among the signatures.
 async fn place(
     db: &mut SqliteConnection,
     manifest: &Manifest,
@@ -176,11 +234,10 @@ async fn place(
     variant_key: &[u8; 16],
     at_us: i64,
 ) -> Result<alias::Place, Error> {
-    let nameless = report.title.ends_with(" in corrupted");
-    let scope: &[u8] = if nameless { manifest.node_id.as_bytes() } else { &[] };
+    let alias::Named { title, scope } = &named(manifest, report);
     let (function, module) = blamed(report);
     let new = Opening {
-        title: &report.title,
+        title,
         scope,
         kind: report.kind.as_str(),
         severity: &word(&report.severity),

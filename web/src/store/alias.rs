@@ -9,6 +9,42 @@ const TITLE: i64 = 0;
 const ALT: i64 = 1;
 const BY_RULES: i64 = 0;
 
+/// A title and where it holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// The title.
+    pub title: String,
+    /// A node; empty: everywhere.
+    pub scope: Vec<u8>,
+}
+
+/// The signature that a title leads to.
+pub async fn by_title(db: impl SqliteExecutor<'_>, named: &Named) -> Result<Option<i64>> {
+    sqlx::query_scalar("SELECT signature_id FROM alias WHERE title = $1 AND scope = $2 AND kind = 0")
+        .bind(&named.title)
+        .bind(&named.scope)
+        .fetch_optional(db)
+        .await
+}
+
+/// Leads a title that leads nowhere yet to a signature.
+pub async fn lead(db: &mut SqliteConnection, named: &Named, signature: i64, now_us: i64) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO alias (title, scope, kind, signature_id, origin, rules_version, created_us)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (title, scope) WHERE kind = 0 DO NOTHING",
+    )
+    .bind(&named.title)
+    .bind(&named.scope)
+    .bind(TITLE)
+    .bind(signature)
+    .bind(BY_RULES)
+    .bind(report::RULES_VERSION)
+    .bind(now_us)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Where a crash belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

@@ -183,3 +183,37 @@ pub async fn of_node(db: impl SqliteExecutor<'_>, node: i64, limit: u32) -> Resu
     .fetch_all(db)
     .await
 }
+
+/// How long a kernel release ran in a window, as far as nodes report their boots.
+#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+pub struct Exposure {
+    /// Kernel release.
+    pub kernel: String,
+    /// Time that nodes ran it, µs.
+    pub up_us: i64,
+    /// Distinct nodes that did.
+    pub nodes: i64,
+    /// Boots of it that ended and left nothing.
+    pub silent: i64,
+}
+
+/// How long each kernel release ran between two moments, on nodes of class field. A boot counts from its start to
+/// its end, or to when it was last heard of; one that nobody reported counts nothing.
+pub async fn exposure(db: impl SqliteExecutor<'_>, from_us: i64, to_us: i64) -> Result<Vec<Exposure>> {
+    sqlx::query_as(
+        "SELECT r.kernel,
+                sum(min(coalesce(b.ended_us, b.seen_us), $2) - max(b.started_us, $1)) AS up_us,
+                count(DISTINCT b.node_id) AS nodes,
+                count(*) FILTER (WHERE b.ending = 5) AS silent
+           FROM boot b
+           JOIN release r ON r.id = b.release_id
+           JOIN node n ON n.id = b.node_id
+          WHERE n.class = 0 AND b.started_us IS NOT NULL AND b.started_us < $2
+            AND min(coalesce(b.ended_us, b.seen_us), $2) > max(b.started_us, $1)
+          GROUP BY r.kernel ORDER BY r.kernel",
+    )
+    .bind(from_us)
+    .bind(to_us)
+    .fetch_all(db)
+    .await
+}

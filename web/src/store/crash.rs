@@ -343,3 +343,83 @@ pub async fn set_unresolved(db: &mut SqliteConnection, crash: i64, unresolved: i
         .await?;
     Ok(())
 }
+
+/// A crash that a piece of evidence tells of, as it was counted.
+#[derive(Clone, Debug, FromRow)]
+pub struct Linked {
+    /// Row id.
+    pub crash_row: i64,
+    /// Public id.
+    #[sqlx(try_from = "Vec<u8>")]
+    pub crash_id: CrashId,
+    /// Which report of the evidence it was.
+    pub report_no: i64,
+    /// The title that it printed by the rules of then.
+    pub title: String,
+    /// Its signature's row.
+    pub signature_row: i64,
+}
+
+/// The crashes of a piece of evidence as they were counted.
+pub async fn linked(db: impl SqliteExecutor<'_>, evidence: i64) -> Result<Vec<Linked>> {
+    sqlx::query_as(
+        "SELECT c.id AS crash_row, c.crash_key AS crash_id, x.report_no, a.title, c.signature_id AS signature_row
+           FROM crash_evidence x
+           JOIN crash c ON c.id = x.crash_id
+           JOIN alias a ON a.id = c.title_id
+          WHERE x.evidence_id = $1 ORDER BY x.report_no",
+    )
+    .bind(evidence)
+    .fetch_all(db)
+    .await
+}
+
+/// Rewrites what newer rules say of a crash. Its id stays, and so do its node, its boot and its time.
+pub async fn rewrite(db: &mut SqliteConnection, crash: i64, new: &New<'_>) -> Result<()> {
+    sqlx::query(
+        "UPDATE crash SET class = $2, signature_id = $3, variant_id = $4, title_id = $5, release_id = $6, fatal = $7,
+                corrupted = $8, cpu = $9, pid = $10, comm = $11, module = $12, taint = $13
+          WHERE id = $1",
+    )
+    .bind(crash)
+    .bind(new.class)
+    .bind(new.signature)
+    .bind(new.variant)
+    .bind(new.title)
+    .bind(new.release)
+    .bind(new.fatal)
+    .bind(new.corrupted)
+    .bind(new.cpu)
+    .bind(new.pid)
+    .bind(new.comm)
+    .bind(new.module)
+    .bind(new.taint)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Notes which report of a piece of evidence a crash is by newer rules.
+pub async fn renumber(db: &mut SqliteConnection, crash: i64, evidence: i64, report_no: i64) -> Result<()> {
+    sqlx::query("UPDATE crash_evidence SET report_no = $3 WHERE crash_id = $1 AND evidence_id = $2")
+        .bind(crash)
+        .bind(evidence)
+        .bind(report_no)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// A piece of evidence tells of a crash no more; a crash of which nothing tells goes.
+pub async fn unlink(db: &mut SqliteConnection, crash: i64, evidence: i64) -> Result<()> {
+    sqlx::query("DELETE FROM crash_evidence WHERE crash_id = $1 AND evidence_id = $2")
+        .bind(crash)
+        .bind(evidence)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query("DELETE FROM crash WHERE id = $1 AND id NOT IN (SELECT crash_id FROM crash_evidence WHERE crash_id = $1)")
+        .bind(crash)
+        .execute(db)
+        .await?;
+    Ok(())
+}

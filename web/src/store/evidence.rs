@@ -144,3 +144,16 @@ pub async fn upsert(db: &mut SqliteConnection, new: &New<'_>) -> Result<()> {
     .await?;
     Ok(())
 }
+
+/// Row ids after `after` of evidence that older rules named, or of `all`.
+pub async fn stale(db: impl SqliteExecutor<'_>, all: bool, after: i64, limit: u32) -> Result<Vec<i64>> {
+    sqlx::query_scalar(
+        "SELECT id FROM evidence WHERE id > $1 AND ($2 OR rules_version < $3) ORDER BY id LIMIT $4",
+    )
+    .bind(after)
+    .bind(all)
+    .bind(report::RULES_VERSION)
+    .bind(limit)
+    .fetch_all(db)
+    .await
+}

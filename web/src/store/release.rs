@@ -33,3 +33,13 @@ pub async fn upsert(db: &mut SqliteConnection, release: &Release<'_>, at_us: i64
     .fetch_one(db)
     .await
 }
+
+/// The kernel releases that were met, newest first, with when each was first met.
+pub async fn list(db: impl sqlx::SqliteExecutor<'_>, limit: u32) -> Result<Vec<(String, i64)>> {
+    sqlx::query_as(
+        "SELECT kernel, min(first_us) AS first_us FROM release GROUP BY kernel ORDER BY first_us DESC, kernel DESC LIMIT $1",
+    )
+    .bind(limit)
+    .fetch_all(db)
+    .await
+}

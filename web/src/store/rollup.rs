@@ -156,6 +156,19 @@ pub async fn rebuild(db: &mut SqliteConnection, signature: i64) -> Result<()> {
     Ok(())
 }
 
+/// Makes the counts that are no signature's anew: of days by release, and of nodes.
+pub async fn rebuild_days(db: &mut SqliteConnection) -> Result<()> {
+    for statement in [
+        "DELETE FROM release_day",
+        "INSERT INTO release_day (day, release_id, crashes, fatal)
+         SELECT day, release_id, sum(crashes), sum(fatal) FROM signature_day GROUP BY day, release_id",
+        "UPDATE node SET crashes = (SELECT count(*) FROM crash c WHERE c.node_id = node.id AND c.class = 0)",
+    ] {
+        sqlx::query(statement).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
 /// A signature on one kernel release.
 #[derive(Clone, Debug, FromRow, Serialize)]
 pub struct OnRelease {
@@ -344,4 +357,35 @@ pub async fn releases(db: impl SqliteExecutor<'_>, from_day: i64) -> Result<Vec<
     .bind(from_day)
     .fetch_all(db)
     .await
+}
+
+/// A signature on a release, for the map of both.
+#[derive(Clone, Debug, FromRow, Serialize)]
+pub struct Cell {
+    /// Row id of the signature.
+    #[serde(skip)]
+    pub signature_row: i64,
+    /// Kernel release.
+    pub kernel: String,
+    /// Crashes.
+    pub crashes: i64,
+    /// Distinct nodes.
+    pub nodes: i64,
+}
+
+/// Several signatures by kernel release.
+pub async fn cells(db: impl SqliteExecutor<'_>, signatures: &[i64]) -> Result<Vec<Cell>> {
+    if signatures.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = sqlx::QueryBuilder::new(
+        "SELECT x.signature_id AS signature_row, r.kernel, sum(x.crashes) AS crashes, sum(x.nodes) AS nodes
+           FROM signature_release x JOIN release r ON r.id = x.release_id WHERE x.signature_id IN (",
+    );
+    let mut list = query.separated(", ");
+    for id in signatures {
+        list.push_bind(*id);
+    }
+    query.push(") GROUP BY x.signature_id, r.kernel");
+    query.build_query_as().fetch_all(db).await
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, Service, manifest, parcel};
 
 /// One oops in a function.
-fn oops_in(function: &str, caller: &str, second: u32) -> Vec<u8> {
+pub fn oops_in(function: &str, caller: &str, second: u32) -> Vec<u8> {
     format!(
         "<4>[ {second}.100776] BUG: kernel NULL pointer dereference, address: 0000000000000008\n\
          <4>[ {second}.100777] #PF: supervisor read access in kernel mode\n\

@@ -9,6 +9,7 @@ mod harness;
 mod kill;
 mod pages;
 mod parts;
+mod reindex;
 mod state;
 mod symbols;
 mod whole_way;

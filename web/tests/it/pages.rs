@@ -1,6 +1,7 @@
 //! The pages, over HTTP, of real crashes and of hostile ones.
 
 use handover::NodeId;
+use serde_json::json;
 
 use crate::harness::{Machine, Service, fixtures, manifest, oops, parcel, request};
 
@@ -20,10 +21,19 @@ fn with_a_crash() -> Service {
 /// Every page of a service, one of each kind.
 fn pages(service: &Service) -> Vec<String> {
     let first = |list: &str, id: &str| service.json(list)["items"][0][id].as_str().map(str::to_owned);
-    let mut pages: Vec<String> =
-        ["/overview", "/signatures", "/crashes", "/nodes", "/symbols", "/unnamed", "/health"]
-            .map(str::to_owned)
-            .into();
+    let mut pages: Vec<String> = [
+        "/overview",
+        "/signatures",
+        "/crashes",
+        "/releases",
+        "/nodes",
+        "/symbols",
+        "/unnamed",
+        "/decode",
+        "/health",
+    ]
+    .map(str::to_owned)
+    .into();
     for (list, id) in [
         ("signatures", "signature_id"),
         ("crashes", "crash_id"),
@@ -59,7 +69,7 @@ fn is_closed(page: &str, html: &str) {
 fn every_page_has_three_forms_and_loads_nothing_from_elsewhere() {
     let service = with_a_crash();
     let pages = pages(&service);
-    assert_eq!(pages.len(), 11, "one of each kind: {pages:?}");
+    assert_eq!(pages.len(), 13, "one of each kind: {pages:?}");
     for page in pages.iter().map(String::as_str).chain(["/"]) {
         is_closed(page, &html(&service, page));
         let policy = service.get(page).header("content-security-policy").to_owned();
@@ -136,7 +146,7 @@ fn hostile_names_are_shown_and_not_obeyed() {
     assert_eq!(kept.status, 201, "{}", kept.text());
     service.settle();
     let pages = pages(&service);
-    assert_eq!(pages.len(), 11, "it has a crash, a signature, a node: {pages:?}");
+    assert_eq!(pages.len(), 13, "it has a crash, a signature, a node: {pages:?}");
     for page in pages {
         let html = html(&service, &page);
         is_closed(&page, &html);
@@ -251,4 +261,92 @@ fn pages_ask_for_a_token_where_reading_needs_one() {
         request("GET", &format!("{}/", service.url()), Some(&service.token("read")), &[], &[]).status,
         200
     );
+}
+
+/// Says over HTTP that a node ran its present boot for some days, and what its checks found.
+fn ran_for(service: &Service, machine: u8, days: i64) {
+    let node = NodeId::new([machine; 16]);
+    let now = i64::try_from(
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros(),
+    )
+    .unwrap();
+    let (day, boot) = (86_400_000_000, "550e8400e29b41d4a716446655440000");
+    let record = json!({
+        "schema": "lastwords.boot/1", "node_id": node.to_string(), "incarnation": "b3f1c2d4e5f60718293a4b5c6d7e8f90",
+        "boot_id": boot, "rev": 1, "ordinal": 7, "started": {"us": now - days * day, "basis": "btime"},
+        "seen_us": now, "uptime_us": days * day, "clock": {"synced": true, "basis": "adjtimex"},
+        "host": {"name": "", "kernel": "6.12.117+deb12-cloud-amd64", "build_id": "", "arch": "x86_64", "cmdline_sha256": ""},
+        "livepatches": [], "bpf": [], "labels": {}, "agent": {"version": "0.1.0", "build": ""}, "previous": null,
+        "ended": null, "spool": {"files": 0, "bytes": 0, "oldest_us": null, "withheld": 0, "emergency_erases": 0}
+    });
+    let token = service.token("ingest");
+    let sent = service.send(
+        "PUT",
+        &format!("/api/v1/nodes/{node}/boots/{boot}"),
+        &token,
+        record.to_string().as_bytes(),
+    );
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    let check = |id: &str, verdict: &str, fix: &str| json!({"id": id, "verdict": verdict, "observed_us": now, "max_age_s": 3600, "evidence": "seen", "how": "/sys", "fix": fix});
+    let readiness = json!({
+        "schema": "lastwords.readiness/1", "node_id": node.to_string(), "boot_id": boot, "checked_us": now,
+        "summary": "fail", "proven": null,
+        "checks": [check("pstore-backend", "pass", ""), check("panic-sysctl", "fail", "sysctl kernel.panic=10")]
+    });
+    let sent = service.send(
+        "PUT",
+        &format!("/api/v1/nodes/{node}/readiness"),
+        &token,
+        readiness.to_string().as_bytes(),
+    );
+    assert_eq!(sent.status, 200, "{}", sent.text());
+}
+
+#[test]
+fn a_rate_has_its_denominator_and_what_was_not_seen_is_not_zero() {
+    let service = Service::start();
+    let log = oops(27);
+    let (path, body) = parcel(manifest(1, &log), &log);
+    assert_eq!(service.send("PUT", &path, &service.token("ingest"), &body).status, 201);
+    service.settle();
+    let before = service.json("/releases.json");
+    assert!(before["releases"][0]["rate"].is_null(), "{before}");
+    let page = html(&service, "/releases");
+    assert!(page.contains("no node has reported its boots") && page.contains("url(#hat2)"));
+
+    ran_for(&service, 2, 10);
+    let after = service.json("/releases.json");
+    let rate = &after["releases"][0]["rate"];
+    let node_days = rate["node_days"].as_f64().unwrap();
+    assert!((9.9..10.1).contains(&node_days), "{after}");
+    assert!((rate["rate"].as_f64().unwrap() - 1000.0 / node_days).abs() < 1e-9);
+    assert!(html(&service, "/releases").contains("per 1,000 node-days"));
+
+    let nodes = html(&service, "/nodes");
+    assert!(nodes.contains("1 would leave nothing") && nodes.contains("not armed"));
+    let page = html(&service, &format!("/nodes/{}", NodeId::new([2; 16])));
+    assert!(page.contains("panic-sysctl") && page.contains("sysctl kernel.panic=10"));
+    is_closed("/nodes", &page);
+}
+
+#[test]
+fn a_pasted_log_is_told_as_a_crash_and_not_kept() {
+    let service = with_a_crash();
+    let log = std::fs::read(fixtures().join(CASE).join("dmesg-ramoops-1")).unwrap();
+    let before = service.json("/crashes.json");
+    let url = format!("{}/decode", service.url());
+    let pasted = request("POST", &url, None, &[("content-type", "text/plain")], &log);
+    assert_eq!(pasted.status, 200, "{}", pasted.text());
+    assert!(pasted.text().contains("crashlab.c:40") && pasted.text().contains("next_rpm"));
+    is_closed("/decode", &pasted.text());
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let json = request("POST", &format!("{url}.json"), None, &form, b"log=%3C4%3E[1.0]+nothing%0A").json();
+    assert_eq!((&json["result"]["lines"], &json["result"]["story"]), (&1.into(), &serde_json::Value::Null));
+    let text = request("POST", &format!("{url}.txt"), None, &form, &log).text();
+    assert!(
+        text.starts_with("BUG: unable to handle kernel NULL pointer dereference in read_rpm\n"),
+        "{text}"
+    );
+    assert_eq!(service.json("/crashes.json"), before, "nothing was kept");
+    request("POST", &format!("{url}.json"), None, &[], &vec![b'a'; 9 << 20]).is_problem(413, "log-too-large");
 }
