@@ -4,9 +4,11 @@
 //! They are templates, so that a release's name or a function in a picture is escaped as it is everywhere else.
 
 mod days;
+mod interval;
 mod spark;
 
 pub use days::Days;
+pub use interval::{Axis, Interval};
 pub use spark::Spark;
 
 /// The first tick, its step and how many there are, for an axis from 0 that holds `most`: steps of 1, 2 or 5

@@ -16,6 +16,8 @@ pub(crate) mod health;
 pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod overview;
+pub(crate) mod rate;
+pub(crate) mod releases;
 pub(crate) mod sentence;
 pub(crate) mod signature;
 pub(crate) mod signatures;
@@ -51,6 +53,7 @@ pub fn routes() -> Router<AppState> {
         .route("/signatures/{key}", get(signature::show))
         .merge(forms("/crashes", crashes::show))
         .route("/crashes/{key}", get(crash::show))
+        .merge(forms("/releases", releases::show))
         .merge(forms("/nodes", nodes::show))
         .route("/nodes/{key}", get(node::show))
         .merge(forms("/symbols", symbols::show))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request, State};
 use axum::http::header;
 use axum::response::Response;
@@ -113,8 +113,9 @@ async fn pasted(request: Request) -> Result<(Vec<u8>, Option<usize>), Error> {
     let kind =
         parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_form = kind.starts_with("application/x-www-form-urlencoded");
-    let bytes =
-        Bytes::from_request(Request::new(body), &()).await.map_err(|error| malformed(error.body_text()))?;
+    let bytes = to_bytes(body, BODY)
+        .await
+        .map_err(|_| too_large("log-too-large", "more than a form of 8 MiB takes"))?;
     if !is_form || !bytes.starts_with(b"log=") {
         return Ok((bytes.to_vec(), None));
     }

@@ -12,6 +12,8 @@ pub enum Nav {
     Signatures,
     /// Crashes.
     Crashes,
+    /// Kernel releases against each other.
+    Releases,
     /// Nodes.
     Nodes,
     /// Debug files.
@@ -24,10 +26,11 @@ pub enum Nav {
     Nowhere,
 }
 
-const NAV: [(Nav, &str, &str); 7] = [
+const NAV: [(Nav, &str, &str); 8] = [
     (Nav::Overview, "/", "Overview"),
     (Nav::Signatures, "/signatures", "Signatures"),
     (Nav::Crashes, "/crashes", "Crashes"),
+    (Nav::Releases, "/releases", "Releases"),
     (Nav::Nodes, "/nodes", "Nodes"),
     (Nav::Symbols, "/symbols", "Symbols"),
     (Nav::Decode, "/decode", "Decode"),
