@@ -51,6 +51,9 @@ struct Decode {
     /// A folder to search for kernels and modules, also as Debian, Fedora and gdb lay them out.
     #[arg(long, value_name = "DIR")]
     debug_dir: Vec<PathBuf>,
+    /// A folder of sources: the lines around the instruction that faulted are shown from it.
+    #[arg(long, value_name = "DIR")]
+    source: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long, conflicts_with = "json_lines")]
     json: bool,
@@ -194,7 +197,8 @@ fn decode(args: &Decode, out: &mut impl Write) -> Result<(), Failure> {
     };
     for (number, case) in cases.iter().enumerate() {
         heading(out, number, &case.name)?;
-        write!(out, "{}", annotate(&case.parse(profile), &library, style()))?;
+        let style = Style { source: args.source.as_deref(), ..style() };
+        write!(out, "{}", annotate(&case.parse(profile), &library, style))?;
     }
     for (number, path) in dumps.iter().enumerate() {
         heading(out, cases.len() + number, &path.to_string_lossy())?;
@@ -207,8 +211,8 @@ fn decode(args: &Decode, out: &mut impl Write) -> Result<(), Failure> {
 }
 
 /// Colours on a terminal, unless <https://no-color.org>.
-pub fn style() -> Style {
-    Style { colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() }
+pub fn style() -> Style<'static> {
+    Style { colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(), source: None }
 }
 
 /// A dump for people: what its log says, then what every task was doing.

@@ -1,11 +1,13 @@
 //! A whole log, annotated for people to read: at 80 columns, in colour only where somebody asks for it.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use report::{Frame, Parsed, Report, Trace};
 
 use crate::resolve::{Location, Quality, Resolution};
 use crate::resolved::{ResolvedFrame, ResolvedReport, resolve_report};
+use crate::source::context;
 use crate::store::{Library, Wanted};
 
 /// Terminals have 80 columns, and so have mails.
@@ -13,12 +15,14 @@ const WIDTH: usize = 80;
 
 /// How to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Style {
+pub struct Style<'s> {
     /// Use ANSI colours.
     pub colour: bool,
+    /// Show the lines around the instruction that faulted, from this folder of sources.
+    pub source: Option<&'s Path>,
 }
 
-impl Style {
+impl Style<'_> {
     fn paint(self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
     }
@@ -96,6 +100,12 @@ fn one(
     if let (Some(ip), Some(found)) = (&report.ip, &resolved.ip) {
         let _ = writeln!(out, "\n  {}", style.bold("Instruction"));
         frame(out, ip, found, resolved, style);
+        if let Some((at, folder)) = found.chain().first().zip(style.source) {
+            for (number, text) in context(at, folder).unwrap_or_default() {
+                let mark = if number == at.line { '>' } else { ' ' };
+                let _ = writeln!(out, "   {mark}{number:>6}  {}", text.replace('\t', "    "));
+            }
+        }
     }
     code(out, resolved, style);
     for (trace, found) in report.traces.iter().zip(&resolved.traces) {
@@ -236,7 +246,10 @@ pub(crate) fn with_chain(
 
 fn printed(frame: &Frame) -> String {
     let mut text = match (&frame.symbol, frame.address) {
-        (Some(symbol), _) => format!("{symbol}+{:#x}", frame.offset),
+        (Some(symbol), _) => match rustc_demangle::try_demangle(symbol) {
+            Ok(name) => format!("{name:#}+{:#x}", frame.offset),
+            Err(_) => format!("{symbol}+{:#x}", frame.offset),
+        },
         (None, Some(address)) => format!("{address:#x}"),
         (None, None) => "?".into(),
     };

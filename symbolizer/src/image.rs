@@ -378,7 +378,9 @@ impl Object {
         );
         let (symbols, sections) = (symbols?, sections?);
         let symbols = self.named(&symbols)?;
-        let dwarf = self.dwarf(&sections);
+        let mut dwarf = self.dwarf(&sections);
+        // Linkers that optimise, and dwz, let thousands of units share one table.
+        dwarf.populate_abbreviations_cache(gimli::AbbreviationsCacheStrategy::Duplicates);
         let units = dwarf::units(&dwarf)?;
         if symbols.is_empty() && units.is_empty() {
             return Err(Error::NoSymbols);

@@ -24,6 +24,7 @@ mod lazy;
 mod relocate;
 mod resolve;
 mod resolved;
+pub mod source;
 mod store;
 mod symtab;
 mod system_map;

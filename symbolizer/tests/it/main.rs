@@ -3,6 +3,7 @@
 
 mod arm64;
 mod command;
+mod compiled;
 mod crashlab;
 mod hostile;
 mod index;
