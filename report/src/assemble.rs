@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
         })?;
         let damage = named
             .corrupted
-            .or_else(|| corrupted::check(log, &body, &named.title, named.format))
+            .or_else(|| corrupted::check(log, &body, &named.title, named.format, self.profile))
             .or(self.console_lost.then_some(Corrupted::ConsoleLost));
         let (facts, end) = self.facts_of(index);
         let aftermath = self.aftermath(end);
@@ -158,6 +158,10 @@ impl<'a> Reader<'a> {
         let blameless = named.format.is_some_and(|format| format.blameless);
         let mut report = report(log, line..end, named, damage, &header, token);
         report.intentional = self.intended(line, &header);
+        if format.is_none() && self.profile == Profile::Production {
+            // The title is a raw line, and ` in ` just a word.
+            report.frame = None;
+        }
         self.learn(&facts);
         blame(&mut report, &facts, token, self.rules);
         if blameless {

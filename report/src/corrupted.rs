@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::body::Body;
 use crate::log::Log;
+use crate::profile::Profile;
 use crate::rules::Format;
 use crate::shape;
 use crate::title;
@@ -58,7 +59,13 @@ const STACK_LINES_MIN: usize = 3;
 pub(crate) const CONSOLE_LOST: &str = "serialport: VM disconnected.";
 
 /// Does the text of a report hold together? `format` is what named it.
-pub(crate) fn check(log: &Log, body: &Body, title: &str, format: Option<&Format>) -> Option<Corrupted> {
+pub(crate) fn check(
+    log: &Log,
+    body: &Body,
+    title: &str,
+    format: Option<&Format>,
+    profile: Profile,
+) -> Option<Corrupted> {
     if title::has_time_stamp(title) {
         return Some(Corrupted::MergedLines);
     }
@@ -76,7 +83,7 @@ pub(crate) fn check(log: &Log, body: &Body, title: &str, format: Option<&Format>
             .take_while(|at| !body.begins_stack(*at))
             .map(|at| body.line(log, at))
             .any(|line| {
-                shape::frame(line).is_some()
+                shape::frame(line, profile).is_some()
                     || memchr::memmem::find(line, b"(stack is not available)").is_some()
             });
         if !has_frames && kind != shape::RISCV_START {

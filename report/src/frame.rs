@@ -26,10 +26,9 @@ pub(crate) fn read(text: &str, line: usize, context: Context) -> Option<(Frame, 
         bpf: None,
     };
     // s390 puts entries it doubts in parentheses.
-    if let Some(inner) = rest.strip_prefix("([<") {
+    if rest.starts_with("([<") {
         frame.reliable = false;
         rest = &rest[1..];
-        debug_assert!(inner.len() < rest.len());
     }
     for _ in 0..2 {
         let Some((address, behind)) = counter(rest) else { break };
@@ -121,14 +120,15 @@ fn is_name(byte: u8) -> bool {
 /// `[module buildid]`, arm64's marks, the kernel's own line, ppc's doubt. None when there is something else, so that
 /// the line is no frame.
 fn tail(text: &str, frame: &mut Frame) -> Option<()> {
-    let mut rest = text.strip_prefix(')').unwrap_or(text).trim();
+    let mut rest = text.trim_start_matches(')').trim();
     while !rest.is_empty() {
         let (open, close) = if rest.starts_with('[') { ('[', ']') } else { ('(', ')') };
         let Some((inner, behind)) = rest.strip_prefix(open).and_then(|inner| inner.split_once(close)) else {
             // Some consoles glue words of other lines behind a frame; symbolized logs put a path there.
             return looks_like_path(rest).then_some(());
         };
-        rest = behind.trim_start();
+        // s390 closes the parenthesis of an entry it doubts behind the module.
+        rest = behind.trim_start_matches(')').trim_start();
         if open == '[' {
             module(inner, frame);
         } else if inner == "unreliable" {
@@ -185,6 +185,10 @@ fn bpf(name: &str) -> Option<Bpf> {
 fn arm(text: &str, frame: &Frame) -> Option<(Frame, Option<Frame>)> {
     let (top, rest) = text.split_once(" from ")?;
     let name = top.trim_start_matches('(').trim_end_matches(')');
+    let (name, module) = match name.strip_suffix(']').and_then(|name| name.split_once(" [")) {
+        Some((name, module)) => (name, Some(module.to_owned())),
+        None => (name, None),
+    };
     if name.is_empty() || !name.bytes().all(is_name) {
         return None;
     }
@@ -196,7 +200,7 @@ fn arm(text: &str, frame: &Frame) -> Option<(Frame, Option<Frame>)> {
     }
     let rest = place(rest.trim_start_matches('('), &mut caller)?;
     tail(rest, &mut caller)?;
-    let top = Frame { symbol: Some(name.to_owned()), address: frame.address, exact: false, ..frame.clone() };
+    let top = Frame { symbol: Some(name.to_owned()), module, ..frame.clone() };
     Some((top, Some(caller)))
 }
 

@@ -87,7 +87,7 @@ impl<'a> Kitchen<'a> {
                     index += 1;
                     break;
                 }
-                if let Some((name, caller)) = shape::frame(line) {
+                if let Some((name, caller)) = shape::frame(line, self.profile) {
                     names.push(name, self.body.lines[at], trail);
                     if let Some(caller) = caller {
                         names.push(caller, self.body.lines[at], trail);

@@ -1,6 +1,6 @@
 //! The rules that change often, read once from the text files in `rules/`.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use memchr::memmem::Finder;
 use regex::bytes::{Regex, RegexBuilder};
@@ -113,12 +113,18 @@ pub(crate) struct PanicRule {
 pub(crate) struct NameSet {
     all: Option<Regex>,
     single: Vec<(&'static str, &'static str)>,
+    /// Compiled when somebody wants an explanation.
+    compiled: OnceLock<Vec<Regex>>,
 }
 
 impl NameSet {
     fn new(single: Vec<(&'static str, &'static str)>) -> NameSet {
         let sources: Vec<&str> = single.iter().map(|(_, pattern)| *pattern).collect();
-        NameSet { all: (!sources.is_empty()).then(|| regex(&sources.join("|"))), single }
+        NameSet {
+            all: (!sources.is_empty()).then(|| regex(&sources.join("|"))),
+            single,
+            compiled: OnceLock::new(),
+        }
     }
 
     fn inline(names: &'static str) -> NameSet {
@@ -129,11 +135,11 @@ impl NameSet {
         self.all.as_ref().is_some_and(|all| all.is_match(name.as_bytes()))
     }
 
-    /// The id of the first pattern that matches. Slow; for explanations.
+    /// The id of the first pattern that matches.
     pub(crate) fn which(&self, name: &str) -> Option<&'static str> {
-        self.matches(name)
-            .then(|| self.single.iter().find(|(_, source)| regex(source).is_match(name.as_bytes())))?
-            .map(|(id, _)| *id)
+        let compiled =
+            self.compiled.get_or_init(|| self.single.iter().map(|(_, source)| regex(source)).collect());
+        compiled.iter().position(|pattern| pattern.is_match(name.as_bytes())).map(|at| self.single[at].0)
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
+use crate::profile::Profile;
+
 /// The kinds of lines that begin a stack. The corruption checks look at the first of each kind.
 pub(crate) const STACK_STARTS: usize = 9;
 /// The last register line of riscv begins a stack too, but need not be followed by frames.
@@ -82,8 +84,28 @@ pub(crate) fn is_heading(line: &[u8]) -> bool {
 }
 
 /// The function or functions of a frame line: `foo` of ` [<addr>] foo.isra.0+0x12/0x40`, or both of arm's
-/// `[<addr>] (foo) from [<addr>] (bar+0x12/0x40)`.
-pub(crate) fn frame(line: &[u8]) -> Option<(&str, Option<&str>)> {
+/// `[<addr>] (foo) from [<addr>] (bar+0x12/0x40)`. A fleet's kernels also print `foo from bar+0x12/0x40` (arm since
+/// 5.18), and the module inside the parentheses.
+pub(crate) fn frame(line: &[u8], profile: Profile) -> Option<(&str, Option<&str>)> {
+    let found = plain_frame(line);
+    if found.is_none() && profile == Profile::Production { arm_frame(line) } else { found }
+}
+
+fn arm_frame(line: &[u8]) -> Option<(&str, Option<&str>)> {
+    let at = memchr::memmem::find(line, b" from ")?;
+    let start = skip_blanks(line);
+    let start = counter(start).map_or(start, skip_blanks);
+    let top = word(start.strip_prefix(b"(").unwrap_or(start));
+    let rest = skip_blanks(&line[at + b" from ".len()..]);
+    let rest = counter(rest).map_or(rest, skip_blanks);
+    let rest = rest.strip_prefix(b"(").unwrap_or(rest);
+    let caller = word(rest);
+    let is_frame =
+        !top.is_empty() && !caller.is_empty() && matches!(rest.get(caller.len()), Some(b'+' | b'.'));
+    is_frame.then_some((top, Some(caller)))
+}
+
+fn plain_frame(line: &[u8]) -> Option<(&str, Option<&str>)> {
     let start = skip_blanks(line);
     let mut rest = start;
     for _ in 0..2 {
@@ -191,7 +213,18 @@ mod tests {
             ("RAX: 0000000000000000", None),
             ("", None),
         ] {
-            assert_eq!(frame(line.as_bytes()), expected, "{line}");
+            assert_eq!(frame(line.as_bytes(), Profile::Scoring), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_fleet_has_newer_arm_kernels() {
+        for line in [
+            " top from caller+0x18/0x1c",
+            " [<8000d7d4>] (top [mod]) from [<8000d7d8>] (caller+0x18/0x1c [mod])",
+        ] {
+            assert_eq!(frame(line.as_bytes(), Profile::Scoring), None, "{line}");
+            assert_eq!(frame(line.as_bytes(), Profile::Production), Some(("top", Some("caller"))), "{line}");
         }
     }
 

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read its data has failed")]
 
+mod architectures;
 mod artifacts;
 mod corpus;
+mod deaths;
 mod properties;
 mod whole;

@@ -19,6 +19,9 @@ fn titles(log: &str) -> Vec<(String, Vec<String>, bool)> {
         .collect()
 }
 
+/// Writes line N of a log in some program's form.
+type Style = Box<dyn Fn(usize, &str) -> String>;
+
 #[test]
 fn the_style_of_the_prefix_does_not_change_a_title() {
     let oops = crate::whole::OOPS
@@ -28,7 +31,7 @@ fn the_style_of_the_prefix_does_not_change_a_title() {
         oops.lines().enumerate().map(|(n, line)| format!("[   12.{n:06}] {line}\n")).collect();
     let expected = titles(&plain);
     assert_eq!(expected.len(), 1);
-    let styles: Vec<(&str, Box<dyn Fn(usize, &str) -> String>)> = vec![
+    let styles: Vec<(&str, Style)> = vec![
         ("bare", Box::new(|_, line| line.to_owned())),
         ("level", Box::new(|n, line| format!("<4>[   12.{n:06}] {line}"))),
         ("task", Box::new(|n, line| format!("[   12.{n:06}][  T115] {line}"))),
