@@ -147,6 +147,8 @@ impl Found {
             if entry & 3 == 2 && entry > 4096 && nodes < MAX_NODES {
                 // An inner node (`xa_is_node`).
                 nodes += 1;
+                // All of it, for a small dump: a node may begin on another page than its slots.
+                kernel.memory.touch(entry - 2, slots);
                 let at = (entry - 2).wrapping_add(slots);
                 entries.extend(
                     (0..width.min(64)).filter_map(|i| kernel.memory.u64(at.wrapping_add(8 * i)).ok()),

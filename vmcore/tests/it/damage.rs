@@ -146,6 +146,37 @@ fn behind_a_hole_the_list_of_tasks_is_walked_backwards() {
 }
 
 #[test]
+fn between_two_holes_tasks_are_found_from_their_neighbours() {
+    // Neither end of the list leads on; the task on the CPU is known, and the list goes on from there.
+    let dump = damaged(|fake| {
+        fake.image.put64(fake.tasks[0] + task::TASKS, 0x10);
+        fake.image.put64(fake.tasks[0] + task::TASKS + 8, 0x10);
+    });
+    let tasks = dump.tasks();
+    assert!(!tasks.complete);
+    let names: Vec<_> = tasks.tasks.iter().map(|task| task.comm.as_str()).collect();
+    assert_eq!(names, ["swapper/0", "swapper/1", "culprit", "sleeper"]);
+}
+
+#[test]
+fn of_a_running_task_whose_page_is_missing_the_registers_tell_the_stack() {
+    let mut fake = Fake::new(X86_64);
+    // The task stands on a page of its own, which the dump lacks.
+    let lost = fake.image.alloc(4096, 4096);
+    let runqueue = fake.image.registers_of_cpu_0 - 64;
+    fake.image.put64(runqueue, lost);
+    let mut pages = fake.image.pages();
+    pages.remove(&(Image::physical(lost) / 4096));
+    let dump = vmcore::from_bytes(elf(&pages, X86_64, &fake.image.notes())).unwrap();
+    let tasks = dump.tasks();
+    let task = tasks.tasks.iter().find(|task| task.comm.is_empty()).unwrap();
+    assert!(task.on_cpu);
+    let stack = task.stack.as_ref().unwrap();
+    assert_eq!(stack[2].symbol.as_deref(), Some("do_syscall_64"));
+    assert!(codes(&dump).contains(&"task"));
+}
+
+#[test]
 fn a_stack_that_leads_nowhere_says_so() {
     let dump = damaged(|fake| fake.image.put64(fake.tasks[3] + task::THREAD, 0xffff_8000_0000_0000));
     let tasks = dump.tasks();
