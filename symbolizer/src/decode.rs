@@ -279,7 +279,7 @@ fn ambiguous(out: &mut String, found: &ResolvedFrame, report: &ResolvedReport) {
     for candidate in &resolution.candidates {
         if let Some(location) = candidate.chain.first() {
             let place = place(location, &report.source_roots);
-            let _ = writeln!(out, "         {} or {place}", location.function);
+            let _ = writeln!(out, "         {} {place}?", location.function);
         }
     }
 }
