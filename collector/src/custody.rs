@@ -83,6 +83,9 @@ pub struct Entry {
     /// Whether the bytes in the spool were given up, so that only the occurrence is handed over.
     #[serde(default)]
     pub withheld: bool,
+    /// Receipts of epochs before this one say nothing any more: the service lost what they are about.
+    #[serde(default)]
+    pub lost_before: u64,
 }
 
 /// One artifact as it was found, before redaction.
@@ -110,6 +113,7 @@ impl Entry {
         let own_manifest = receipt.manifest_sha256 == self.manifest_sha256
             || receipt.disposition == handover::receipt::Disposition::Duplicate;
         receipt.disposition.takes_custody()
+            && receipt.epoch >= self.lost_before
             && receipt.evidence_id == self.evidence_id
             && receipt.node_id == *node
             && receipt.kind == self.kind

@@ -3,6 +3,9 @@
 //! Chapter 7 of the protocol is [`Delivery::sent`]: what each answer means for the node. Whatever goes wrong,
 //! evidence stays where it is; a run that ends early is continued by the next one.
 
+mod parts;
+mod reconcile;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
@@ -67,7 +70,14 @@ pub struct Outcome {
 /// Hands over what is ready. An error is one of the disk; trouble with a service is in the outcome.
 pub fn deliver(spool: &mut Spool<'_>, way: &Way<'_>) -> Result<Outcome, Error> {
     let trust = Trust::load(spool.disk(), spool.folder())?;
-    let mut delivery = Delivery { spool, way, trust, tries: BTreeMap::new(), outcome: Outcome::default() };
+    let mut delivery = Delivery {
+        spool,
+        way,
+        trust,
+        tries: BTreeMap::new(),
+        reconciled: false,
+        outcome: Outcome::default(),
+    };
     let began = way.clock.since_boot();
     let mut failed = 0;
     loop {
@@ -137,6 +147,7 @@ struct Delivery<'a, 'd> {
     way: &'a Way<'a>,
     trust: Option<Trust>,
     tries: BTreeMap<EvidenceId, u32>,
+    reconciled: bool,
     outcome: Outcome,
 }
 
@@ -248,11 +259,8 @@ impl Delivery<'_, '_> {
         }
         let answer: OfferAnswer = serde_json::from_slice(&answer.body)
             .map_err(|error| Halt::Distrusted(format!("the answer to the offer cannot be read: {error}")))?;
-        if answer.head == HeadAnswer::Unknown {
-            let trouble = "the service does not know our newest receipt: it was restored from a backup";
-            if !self.outcome.troubles.iter().any(|known| known == trouble) {
-                self.outcome.troubles.push(trouble.to_owned());
-            }
+        if answer.head == HeadAnswer::Unknown && !self.reconciled {
+            self.reconcile(client)?;
         }
         Ok(answer.items.into_iter().map(|ItemAnswer { evidence_id, answer }| (evidence_id, answer)).collect())
     }
@@ -276,9 +284,18 @@ impl Delivery<'_, '_> {
     }
 
     fn send(&mut self, client: &Client, parcel: &Ready) -> Result<(), Halt> {
+        if parcel.coded > limits::SMALL_CODED {
+            return self.send_parts(client, parcel);
+        }
         let id = parcel.manifest.evidence_id;
         let mut body = self.spool.open_parcel(&id)?;
-        let upload = Upload { method: "PUT", media_type: MEDIA_TYPE, length: parcel.total, body: &mut *body };
+        let upload = Upload {
+            method: "PUT",
+            media_type: MEDIA_TYPE,
+            headers: &[],
+            length: parcel.total,
+            body: &mut *body,
+        };
         let answer = client.upload(&format!("/evidence/{id}"), REQUEST, upload)?;
         drop(body);
         self.is_pinned(&answer)?;

@@ -205,6 +205,7 @@ impl Gathered {
             pieces: origins,
             erased: false,
             withheld: false,
+            lost_before: 0,
         };
         Ok(Evidence { manifest, bytes, entry })
     }

@@ -12,6 +12,9 @@ use ureq::{Agent, Body, SendBody};
 /// The most that is read of an answer: 500 receipts, or 120 keys.
 const ANSWER: u64 = 4 << 20;
 
+/// Where the service's resources are.
+const BASE: &str = "/api/v1";
+
 /// What a server must answer within to a connection attempt.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -44,6 +47,10 @@ pub struct Answer {
     pub service: ServiceId,
     /// `Retry-After`, if it asked for one, held within 1 s and 1 h.
     pub retry_after: Option<Duration>,
+    /// `Location`, a path below ours.
+    pub location: Option<String>,
+    /// `Upload-Offset`.
+    pub offset: Option<u64>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -59,10 +66,12 @@ pub enum NoAnswer {
 
 /// A request with a body.
 pub struct Upload<'a> {
-    /// `PUT` or `POST`.
+    /// `PUT`, `POST` or `PATCH`.
     pub method: &'static str,
     /// Media type of the body.
     pub media_type: &'static str,
+    /// Further headers.
+    pub headers: &'a [(&'static str, String)],
     /// Bytes that `body` will give.
     pub length: u64,
     /// The body.
@@ -99,7 +108,7 @@ impl Client {
         self.send("GET", path, within, None)
     }
 
-    /// `PUT` or `POST`.
+    /// A request with a body.
     pub fn upload(&self, path: &str, within: Duration, upload: Upload<'_>) -> Result<Answer, NoAnswer> {
         self.send(upload.method, path, within, Some(upload))
     }
@@ -122,7 +131,7 @@ impl Client {
         mut body: &[u8],
     ) -> Result<Answer, NoAnswer> {
         let length = body.len() as u64;
-        let upload = Upload { method, media_type: "application/json", length, body: &mut body };
+        let upload = Upload { method, media_type: "application/json", headers: &[], length, body: &mut body };
         self.send(method, path, within, Some(upload))
     }
 
@@ -135,14 +144,16 @@ impl Client {
     ) -> Result<Answer, NoAnswer> {
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("{}/api/v1{path}", self.base))
+            .uri(format!("{}{BASE}{path}", self.base))
             .header(PROTOCOL_HEADER, PROTOCOL);
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         let response = match upload {
-            Some(Upload { method: _, media_type, length, body }) => {
+            Some(Upload { method: _, media_type, headers, length, body }) => {
                 let request = request.header("content-type", media_type).header("content-length", length);
+                let request =
+                    headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
                 self.run(request.body(SendBody::from_reader(body)), within)?
             }
             None => self.run(request.body(()), within)?,
@@ -174,6 +185,8 @@ impl Client {
         let retry_after = header("retry-after")
             .and_then(|text| text.trim().parse::<u64>().ok())
             .map(|seconds| Duration::from_secs(seconds.clamp(1, 3600)));
+        let location = header("location").and_then(|path| path.strip_prefix(BASE)).map(str::to_owned);
+        let offset = header("upload-offset").and_then(|text| text.trim().parse().ok());
         let status = response.status().as_u16();
         let mut body = Vec::new();
         response
@@ -183,7 +196,7 @@ impl Client {
             .reader()
             .read_to_end(&mut body)
             .map_err(|error| NoAnswer::Away(format!("the answer of {} was cut off: {error}", self.base)))?;
-        Ok(Answer { status, service, retry_after, body })
+        Ok(Answer { status, service, retry_after, location, offset, body })
     }
 
     fn no_answer(&self, error: ureq::Error) -> NoAnswer {

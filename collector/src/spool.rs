@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use handover::canonical::Document;
 use handover::manifest::{Manifest, Withheld};
-use handover::parcel::{self, Head};
+use handover::parcel::{self, Coding, Head};
 use handover::receipt::{Disposition, Envelope, Receipt};
 use handover::{EvidenceId, Incarnation, Sha256, limits};
 
@@ -47,6 +47,8 @@ pub struct Spool<'d> {
 pub struct Ready {
     /// What is in it.
     pub manifest: Document<Manifest>,
+    /// How they are coded.
+    pub coding: Coding,
     /// Its coded bytes; 0 when they are withheld.
     pub coded: u64,
     /// Bytes of the whole file.
@@ -164,7 +166,8 @@ impl<'d> Spool<'d> {
         if state > State::Found {
             return Ok(state);
         }
-        self.write_entry(evidence.entry.clone())?;
+        let lost_before = self.entries.get(&id).map_or(0, |entry| entry.lost_before);
+        self.write_entry(Entry { lost_before, ..evidence.entry.clone() })?;
         let target = self.path("ready", &id);
         let parcel = parcel::encode(&evidence.manifest, Some(&evidence.bytes))
             .map_err(|source| Error::Manifest { what: id.to_string(), source })?;
@@ -237,6 +240,28 @@ impl<'d> Spool<'d> {
     pub fn open_parcel(&self, id: &EvidenceId) -> Result<Box<dyn Read + Send>, Error> {
         let path = self.path("ready", id);
         self.disk.open(&path).doing("opening", &path)
+    }
+
+    /// Some of a waiting parcel's coded bytes: at most as many as one part holds.
+    pub fn read_part(&self, parcel: &Ready, offset: u64) -> Result<Vec<u8>, Error> {
+        let path = self.path("ready", &parcel.manifest.evidence_id);
+        let mut file = self.disk.open(&path).doing("opening", &path)?;
+        let before = (parcel::HEAD + parcel.manifest.bytes().len()) as u64 + offset;
+        let mut part = Vec::new();
+        io::copy(&mut (&mut file).take(before), &mut io::sink())
+            .and_then(|_| file.take(limits::PART).read_to_end(&mut part))
+            .doing("reading", &path)?;
+        Ok(part)
+    }
+
+    /// Offers again what the service lost with receipts of earlier epochs: from `sent/`, else from the source, which
+    /// counts as found again. Returns whether the bytes are still in the spool.
+    pub fn send_again(&mut self, id: &EvidenceId, epoch: u64) -> Result<bool, Error> {
+        let Some(entry) = self.entries.get(id).cloned() else { return Ok(false) };
+        self.write_entry(Entry { lost_before: epoch, ..entry })?;
+        let kept = ["sent", "ready", "held"].iter().any(|folder| self.has(folder, id));
+        self.shift(id, "sent", "ready")?;
+        Ok(kept)
     }
 
     /// Whether a waiting parcel still decodes to what its manifest says.
@@ -320,8 +345,10 @@ impl<'d> Spool<'d> {
 
     fn is_acked(&self, id: &EvidenceId) -> bool {
         let receipt = self.log.get(id).and_then(|envelope| envelope.unverified().ok());
-        let withheld = self.entries.get(id).is_some_and(|entry| entry.withheld);
+        let (withheld, lost_before) =
+            self.entries.get(id).map_or((false, 0), |entry| (entry.withheld, entry.lost_before));
         receipt.is_some_and(|receipt| match receipt.disposition {
+            _ if receipt.epoch < lost_before => false,
             Disposition::Counted => withheld,
             other => other.takes_custody(),
         })
@@ -345,7 +372,12 @@ impl<'d> Spool<'d> {
             let manifest = contents.bytes.get(parcel::HEAD..)?.get(..head.manifest as usize)?;
             let manifest = Manifest::read(manifest).ok()?;
             let whole = head.total() == Some(contents.stat.size) && manifest.evidence_id == *id;
-            whole.then_some(Ready { manifest, coded: head.coded, total: contents.stat.size })
+            whole.then_some(Ready {
+                manifest,
+                coding: head.coding,
+                coded: head.coded,
+                total: contents.stat.size,
+            })
         };
         Ok(parsed())
     }

@@ -9,6 +9,7 @@ mod custody;
 mod delivery;
 mod disk;
 mod doctor;
+mod large;
 mod model;
 mod node;
 mod receipts;

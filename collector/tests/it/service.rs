@@ -1,11 +1,12 @@
 //! A service in this process, as small as the protocol allows, that fails when it is told to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use base64::Engine;
 use handover::boot::BootRecord;
 use handover::canonical::Document;
 use handover::key::{KeyEntry, KeyState, Keys, SigningKey};
@@ -20,6 +21,8 @@ pub const TOKEN: &str = "lastwords-test-token";
 /// What goes wrong, once, at the next request of a kind.
 #[derive(Clone, Debug)]
 pub enum Fault {
+    /// Nothing does: a place in the row.
+    Nothing,
     /// The connection is cut before the request was read.
     Cut,
     /// Everything is done and durable, then the connection is cut.
@@ -53,6 +56,10 @@ struct State {
     upload_faults: VecDeque<Fault>,
     requests: Vec<String>,
     boots: Vec<BootRecord>,
+    hashes: BTreeSet<ReceiptHash>,
+    restored: u64,
+    uploads: BTreeMap<EvidenceId, (Document<Manifest>, u64, Vec<u8>)>,
+    part_faults: VecDeque<Fault>,
     rotated: bool,
     closed: bool,
 }
@@ -97,6 +104,16 @@ impl Service {
 
     pub fn fail_upload(&self, fault: Fault) {
         self.state.lock().unwrap().upload_faults.push_back(fault);
+    }
+
+    pub fn fail_part(&self, fault: Fault) {
+        self.state.lock().unwrap().part_faults.push_back(fault);
+    }
+
+    /// Restores a backup from before the first evidence.
+    pub fn restore_backup(&self) {
+        let mut state = self.state.lock().unwrap();
+        *state = State { rotated: state.rotated, ..State::default() };
     }
 
     pub fn fail_offer(&self, fault: Fault) {
@@ -170,7 +187,7 @@ impl State {
             service: SERVICE,
             key: key.public().id(),
             node_id: manifest.node_id,
-            epoch: 1,
+            epoch: 1 + self.restored,
             seq: seq + 1,
             prev,
             evidence_id: id,
@@ -189,6 +206,7 @@ impl State {
             retry_after_s: None,
         };
         let envelope = seal(receipt, &key);
+        self.hashes.insert(envelope.hash());
         self.chains.insert(manifest.node_id, (seq + 1, envelope.hash()));
         self.receipts.entry(id).or_default().insert(disposition.as_str(), envelope.clone());
         envelope
@@ -213,7 +231,10 @@ impl State {
         let items = items.collect();
         let answer = OfferAnswer {
             schema: handover::offer::ANSWER_SCHEMA.to_owned(),
-            head: HeadAnswer::Known,
+            head: match offer.head.seq == 0 || self.hashes.contains(&offer.head.hash) {
+                true => HeadAnswer::Known,
+                false => HeadAnswer::Unknown,
+            },
             time_us: 3,
             items,
         };
@@ -289,10 +310,12 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     state.requests.push(line.clone());
     let (method, path) = line.split_once(' ').unwrap();
     let fault = match method {
+        "patch" => state.part_faults.pop_front(),
         "post" => state.offer_faults.pop_front(),
         "put" => state.upload_faults.pop_front(),
         _ => None,
     };
+    let fault = fault.filter(|fault| !matches!(fault, Fault::Nothing));
     if matches!(fault, Some(Fault::Cut)) {
         return Ok(());
     }
@@ -305,6 +328,8 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             Some(reply) => reply,
             None => return Ok(()),
         },
+        None if method == "patch" => patch(&mut state, path, &head, &body),
+        None if path.ends_with("/upload") => open(&mut state, &head, &body),
         None => sound(&mut state, method, path, &body),
     };
     drop(state);
@@ -317,10 +342,76 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     stream.write_all(&reply.body)
 }
 
+fn field<'a>(head: &'a str, name: &str) -> &'a str {
+    head.lines().find_map(|line| line.strip_prefix(name)).unwrap()
+}
+
+fn place(status: u16, id: &EvidenceId, offset: usize) -> Reply {
+    let headers = format!("location: /api/v1/uploads/{id}\r\nupload-offset: {offset}\r\n");
+    Reply { headers, ..reply(status, Vec::new()) }
+}
+
+fn open(state: &mut State, head: &str, body: &[u8]) -> Reply {
+    assert_eq!(field(head, "lastwords-coding: "), "zstd");
+    let manifest = Manifest::read(body).unwrap();
+    let (id, length) = (manifest.evidence_id, field(head, "upload-length: ").parse().unwrap());
+    let (_, _, bytes) = state.uploads.entry(id).or_insert((manifest, length, Vec::new()));
+    place(200, &id, bytes.len())
+}
+
+fn patch(state: &mut State, path: &str, head: &str, body: &[u8]) -> Reply {
+    let id: EvidenceId = path.strip_prefix("/api/v1/uploads/").unwrap().parse().unwrap();
+    // The head was lowered, so that the digest is compared likewise.
+    let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::of(body).as_bytes());
+    assert_eq!(field(head, "content-digest: "), format!("sha-256=:{digest}:").to_lowercase());
+    let (_, length, bytes) = state.uploads.get_mut(&id).unwrap();
+    if field(head, "upload-offset: ") != bytes.len().to_string() {
+        let offset = bytes.len();
+        return Reply { body: b"{}".to_vec(), ..place(409, &id, offset) };
+    }
+    bytes.extend_from_slice(body);
+    if (bytes.len() as u64) < *length {
+        let offset = bytes.len();
+        return place(204, &id, offset);
+    }
+    let (manifest, _, coded) = state.uploads.remove(&id).unwrap();
+    let mut decoded = Vec::new();
+    parcel::decoder(parcel::Coding::Zstd, coded.as_slice()).unwrap().read_to_end(&mut decoded).unwrap();
+    assert_eq!(Sha256::of(&decoded), manifest.sha256);
+    let envelope = state.receipt(&manifest, Disposition::Stored);
+    state.evidence.insert(id, (manifest, decoded));
+    reply(201, envelope.bytes())
+}
+
+#[derive(serde::Deserialize)]
+struct Shown {
+    receipts: Vec<Envelope>,
+}
+
+/// A receipt of ours that we do not know proves that a backup was restored: the epoch rises once.
+fn reconcile(state: &mut State, body: &[u8]) -> Reply {
+    let shown: Shown = serde_json::from_slice(body).unwrap();
+    let items: Vec<String> = shown
+        .receipts
+        .iter()
+        .map(|envelope| {
+            if !state.hashes.contains(&envelope.hash()) {
+                state.restored = 1;
+            }
+            let id = envelope.unverified().unwrap().evidence_id;
+            let word = if state.evidence.contains_key(&id) { "known" } else { "lost" };
+            format!(r#"{{"evidence_id": "{id}", "state": "{word}"}}"#)
+        })
+        .collect();
+    let epoch = 1 + state.restored;
+    reply(200, format!(r#"{{"schema": "x", "epoch": {epoch}, "items": [{}]}}"#, items.join(",")).into_bytes())
+}
+
 fn sound(state: &mut State, method: &str, path: &str, body: &[u8]) -> Reply {
     match (method, path) {
         ("get", "/api/v1/handover/keys") => reply(200, state.keys()),
         ("post", "/api/v1/evidence/offers") => reply(200, state.offer(body)),
+        ("post", path) if path.ends_with("/reconcile") => reconcile(state, body),
         ("put", path) if path.contains("/boots/") => {
             let record: BootRecord = serde_json::from_slice(body).unwrap();
             assert_eq!(path, format!("/api/v1/nodes/{}/boots/{}", record.node_id, record.boot_id));
@@ -338,7 +429,7 @@ fn sound(state: &mut State, method: &str, path: &str, body: &[u8]) -> Reply {
 fn faulty(state: &mut State, path: &str, body: &[u8], fault: Fault) -> Option<Reply> {
     let uploaded = |state: &mut State| state.upload(path, body).unwrap();
     Some(match fault {
-        Fault::Cut => return None,
+        Fault::Cut | Fault::Nothing => return None,
         Fault::CutAfter => {
             if path.ends_with("/offers") {
                 state.offer(body);
