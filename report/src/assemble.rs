@@ -1,6 +1,7 @@
 //! From marked lines to reports: body, title, damage, facts, blame.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use memchr::memmem;
 
@@ -157,7 +158,7 @@ impl<'a> Reader<'a> {
         let format = named.format.map(|format| format.id);
         let blameless = named.format.is_some_and(|format| format.blameless);
         let mut report = report(log, line..end, named, damage, &header, token);
-        report.intentional = self.intended(line, &header);
+        report.intentional = self.intended(line);
         if format.is_none() && self.profile == Profile::Production {
             // The title is a raw line, and ` in ` just a word.
             report.frame = None;
@@ -241,12 +242,12 @@ impl<'a> Reader<'a> {
         if silent { Aftermath::Ended } else { Aftermath::Life }
     }
 
-    /// Did somebody ask for this crash?
-    fn intended(&self, line: usize, header: &str) -> bool {
+    /// Did somebody ask for this crash? Told by the header, or shortly before it.
+    fn intended(&self, line: usize) -> bool {
         const LINES_BEFORE: usize = 8;
-        let asked = |text: &[u8]| self.rules.intended.iter().any(|pattern| pattern.regex.is_match(text));
-        asked(header.as_bytes())
-            || (line.saturating_sub(LINES_BEFORE)..line).any(|at| asked(self.log.message(at)))
+        let first = line.saturating_sub(LINES_BEFORE);
+        let text = &self.log.text()[self.log.lines()[first].span().start..self.log.lines()[line].span().end];
+        self.rules.intended.iter().any(|pattern| pattern.regex.is_match(text))
     }
 
     fn learn(&mut self, facts: &Facts) {
@@ -306,7 +307,7 @@ fn story(
 
 fn report(
     log: &Log,
-    lines: std::ops::Range<usize>,
+    lines: Range<usize>,
     named: Named,
     corrupted: Option<Corrupted>,
     header: &str,
@@ -467,6 +468,21 @@ pub(crate) fn truncated(log: &Log, reason: Option<Reason>) -> Option<Draft> {
         verdict,
         story: None,
     })
+}
+
+/// What the letters of the first report say of earlier trouble that the log does not hold: the root may be outside.
+pub(crate) fn earlier(drafts: &[Draft], notes: &mut Vec<Note>) {
+    let Some(first) = drafts.first() else { return };
+    if let Some(number) = first.report.oops_number.filter(|number| *number > 1) {
+        let text = format!("it is oops number {number} of this boot; the earlier ones are not in the log");
+        notes.push(Note::at("earlier-trouble", first.line, text));
+        return;
+    }
+    let letters = first.report.taint.iter().flat_map(|taint| taint.meanings());
+    let told = letters.filter(|(letter, ..)| matches!(letter, 'D' | 'L' | 'M' | 'B'));
+    notes.extend(told.map(|(_, _, meaning)| {
+        Note::at("earlier-trouble", first.line, format!("{meaning}; it is not in the log"))
+    }));
 }
 
 /// The finished reports, with their stories when they were asked for.

@@ -90,6 +90,7 @@ fn run(pieces: &[Piece<'_>], profile: Profile, explain: bool) -> (Parsed, Vec<Ex
         boots.extend(assemble::truncated(&log, joined.reason).map(|draft| vec![draft]));
     }
     for boot in &mut boots {
+        assemble::earlier(boot, &mut notes);
         cause::choose(boot, Rules::of(profile), joined.reason, profile == Profile::Scoring, &mut notes);
     }
     let panicked = memchr::memmem::find(log.text(), b"Kernel panic - not syncing").is_some();

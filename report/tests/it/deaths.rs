@@ -183,6 +183,14 @@ fn a_record_without_its_header_is_still_named() {
 }
 
 #[test]
+fn trouble_before_the_log_is_told() {
+    let oops = crate::whole::OOPS.replace("[#1]", "[#2]");
+    let parsed = parse(oops.as_bytes());
+    assert_eq!(parsed.notes.iter().map(|note| note.code).collect::<Vec<_>>(), ["earlier-trouble"]);
+    assert!(parse(crate::whole::OOPS.as_bytes()).notes.is_empty());
+}
+
+#[test]
 fn each_boot_of_a_console_has_its_own_death() {
     let boot = |cause: &str| {
         format!(
