@@ -19,13 +19,13 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::app::{self, App, Setup};
-use crate::store::{crash, evidence};
-use crate::{cli, health};
+use crate::reading::{self, Reading};
+use crate::store::crash::{self, Crash};
+use crate::store::evidence;
+use crate::{cli, health, locate};
 
 /// How long reading and locating two dozen records may take before the demo says that something is wrong.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The pstore folders of this machine: the kernel's own, and where systemd moves its records.
-const HERE: [&str; 2] = ["/sys/fs/pstore", "/var/lib/systemd/pstore"];
 
 /// Shows the whole way of a crash on records of real ones.
 #[derive(Debug, clap::Args)]
@@ -48,18 +48,37 @@ pub struct Demo {
 struct Machine {
     name: String,
     config: Config,
-    /// Titles that are right for its crash; none where nobody knows.
-    truth: Vec<String>,
+    truth: Known,
 }
 
-/// The part of a case's `truth.json` that tells its title and when its records were written.
+/// What is true of a machine's crash; empty where nobody knows.
+#[derive(Default)]
+struct Known {
+    /// Titles that are right.
+    titles: Vec<String>,
+    /// Where the fault is, as `read_rpm crashlab.c:40`.
+    fault: Option<String>,
+    /// So the frames in the module that crashed, and what was inlined into them.
+    lines: Vec<String>,
+}
+
+/// The part of a case's `truth.json` that tells its title and lines, and when its records were written.
 #[derive(Deserialize)]
 struct Truth {
     kernel_release: String,
     title: Option<String>,
     syzkaller: Option<Syzkaller>,
+    guilty_function: Option<String>,
+    source_line: Option<String>,
+    #[serde(default)]
+    module_frames: Vec<Frame>,
     #[serde(default)]
     files: Vec<Record>,
+}
+
+#[derive(Deserialize)]
+struct Frame {
+    lines: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -104,7 +123,7 @@ impl Demo {
         drop(end);
         drop(app);
         serving.await.context("stopping the service")?.context("serving")?;
-        anyhow::ensure!(right, "not every crash got its true title");
+        anyhow::ensure!(right, "not every crash got its true title and lines, once");
         Ok(())
     }
 }
@@ -120,41 +139,59 @@ async fn hand_over(app: &Arc<App>, url: &str, data: &Path, fixtures: &Path) -> a
     let symbols = put_symbols(url, data, fixtures)?;
     println!("{symbols} debug files put in\n");
     let mut right = true;
-    for machine in machines {
-        let Machine { name, config, truth } = machine;
-        let running = tokio::task::spawn_blocking(move || agent::collect(&config));
-        let summary = running
-            .await
-            .context("running the agent")?
-            .with_context(|| format!("running the agent for {name}"))?;
+    for machine in &machines {
+        let summary = run(machine).await?;
         settle(app).await?;
-        right &= show(app, &name, &summary, &truth).await?;
+        right &= show(app, machine, &summary).await?;
     }
-    Ok(right)
+    let crashes = crash::count(app.store.read()).await?;
+    let mut receipts = 0;
+    for machine in &machines {
+        receipts += run(machine).await?.receipts.len();
+    }
+    settle(app).await?;
+    let more = crash::count(app.store.read()).await? - crashes;
+    println!("\nEvery agent ran a second time: {receipts} receipts, {more} new crashes");
+    Ok(right && more == 0)
 }
 
-/// Prints one machine's crash: its title, whether that is the true one, and its receipt.
-async fn show(app: &App, name: &str, summary: &Summary, truth: &[String]) -> anyhow::Result<bool> {
+/// Runs the agent on a machine.
+async fn run(machine: &Machine) -> anyhow::Result<Summary> {
+    let config = machine.config.clone();
+    let running = tokio::task::spawn_blocking(move || agent::collect(&config));
+    running
+        .await
+        .context("running the agent")?
+        .with_context(|| format!("running the agent for {}", machine.name))
+}
+
+/// Prints one machine's crash: its title and place, whether they are the true ones, and its receipt.
+async fn show(app: &Arc<App>, machine: &Machine, summary: &Summary) -> anyhow::Result<bool> {
+    let Machine { name, truth: Known { titles, fault, lines }, .. } = machine;
     let mut right = true;
     for seen in &summary.found {
+        println!("{name}");
         let Some(read) = evidence::by_key(app.store.read(), &seen.evidence).await? else {
-            println!("{name}\n    evidence {} waits in the spool", seen.evidence);
+            println!("    evidence {} waits in the spool", seen.evidence);
             continue;
         };
-        let title = title(app, read.id).await?;
-        let verdict = match (&title, truth) {
-            (_, []) => "its truth is not known",
-            (Some(title), truth) if truth.contains(title) => "the true title",
-            _ => {
-                right = false;
-                "NOT THE TRUE TITLE"
+        match named(app, read.id).await? {
+            Some(crash) => {
+                let agrees = titles.contains(&crash.title);
+                println!("    {}  ({})", crash.title, judge(!titles.is_empty(), agrees, &mut right));
+                let found = places(app, &crash).await?;
+                if let Some(place) = fault.as_ref().or(found.first()) {
+                    let all = fault.iter().chain(lines).all(|line| found.contains(line));
+                    let verdict = judge(fault.is_some(), all, &mut right);
+                    println!("    {place}  ({verdict}; {} places in the module)", lines.len());
+                }
             }
-        };
-        println!("{name}\n    {}  ({verdict})", title.as_deref().unwrap_or("nobody could name it"));
+            None => println!("    nobody could name it  ({})", judge(!titles.is_empty(), false, &mut right)),
+        }
         match summary.receipts.iter().find(|receipt| receipt.evidence_id == seen.evidence) {
             Some(receipt) => println!(
-                "    receipt {} of node {}: {}, {} bytes, evidence {}",
-                receipt.seq, receipt.node_id, receipt.disposition, receipt.size, receipt.evidence_id
+                "    receipt {} of node {}: {}, {} bytes",
+                receipt.seq, receipt.node_id, receipt.disposition, receipt.size
             ),
             None => println!("    handed over before: evidence {}", seen.evidence),
         }
@@ -165,15 +202,41 @@ async fn show(app: &App, name: &str, summary: &Summary, truth: &[String]) -> any
     Ok(right)
 }
 
-/// The title of what a piece of evidence is about: the report that killed the machine, else the first.
-async fn title(app: &App, evidence: i64) -> anyhow::Result<Option<String>> {
-    let crashes = crash::of_evidence(app.store.read(), evidence).await?;
-    for (key, title) in &crashes {
-        if crash::by_key(app.store.read(), key).await?.is_some_and(|crash| crash.fatal) {
-            return Ok(Some(title.clone()));
+/// Says in a word whether what was found is true.
+fn judge(known: bool, agrees: bool, right: &mut bool) -> &'static str {
+    match (known, agrees) {
+        (false, _) => "its truth is not known",
+        (true, true) => "true",
+        (true, false) => {
+            *right = false;
+            "NOT TRUE"
         }
     }
-    Ok(crashes.into_iter().next().map(|(_, title)| title))
+}
+
+/// The crash that a piece of evidence is about: the one that killed the machine, else the first.
+async fn named(app: &App, evidence: i64) -> anyhow::Result<Option<Crash>> {
+    let mut first = None;
+    for (key, _) in crash::of_evidence(app.store.read(), evidence).await? {
+        let crash = crash::by_key(app.store.read(), &key).await?;
+        if crash.as_ref().is_some_and(|crash| crash.fatal) {
+            return Ok(crash);
+        }
+        first = first.or(crash);
+    }
+    Ok(first)
+}
+
+/// Where a crash's frames are, as `function file.c:line`.
+async fn places(app: &Arc<App>, crash: &Crash) -> anyhow::Result<Vec<String>> {
+    let Some((Reading { parsed, .. }, number)) = reading::of_crash(app, crash).await? else {
+        return Ok(Vec::new());
+    };
+    let located = locate::known(app, crash, &parsed, &parsed.reports[number]).await?;
+    let frames = located.ip.iter().chain(located.traces.iter().flatten().flatten());
+    let calls = frames.flat_map(|found| &found.chain);
+    let file = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    Ok(calls.map(|call| format!("{} {}:{}", call.function, file(&call.file), call.line)).collect())
 }
 
 /// Waits until all that was handed over is read and located.
@@ -216,12 +279,15 @@ fn machines(url: &str, data: &Path, fixtures: &Path) -> anyhow::Result<Vec<Machi
             );
         }
     }
-    let pstore: Vec<_> =
-        HERE.iter().map(PathBuf::from).filter(|folder| fs::read_dir(folder).is_ok()).collect();
-    if !pstore.is_empty() {
-        let config = Config { pstore, ..config(url, data, "this machine") };
-        machines.push(Machine { name: "this machine".to_owned(), config, truth: Vec::new() });
-    }
+    let here = Config { journalctl: None, must_exist: false, ..config(url, data, "this machine") };
+    let readable = |folder: &str| vec![PathBuf::from(folder)].into_iter().filter(|f| fs::read_dir(f).is_ok());
+    let config = Config {
+        pstore: readable("/sys/fs/pstore").collect(),
+        systemd_archive: readable("/var/lib/systemd/pstore").collect(),
+        crash: readable("/var/crash").collect(),
+        ..here
+    };
+    machines.push(Machine { name: "this machine".to_owned(), config, truth: Known::default() });
     Ok(machines)
 }
 
@@ -254,10 +320,15 @@ fn machine(name: &str, case: &Path, url: &str, data: &Path) -> anyhow::Result<Ma
         File::options().append(true).open(&path)?.set_modified(written)?;
     }
     let titles = [truth.title, truth.syzkaller.and_then(|syzkaller| syzkaller.title)];
-    let truth = titles.into_iter().flatten().filter(|title| !title.ends_with("in corrupted")).collect();
+    let mut titles: Vec<String> =
+        titles.into_iter().flatten().filter(|title| !title.ends_with("in corrupted")).collect();
+    titles.dedup();
+    let fault =
+        truth.guilty_function.zip(truth.source_line).map(|(function, line)| format!("{function} {line}"));
+    let lines = truth.module_frames.into_iter().flat_map(|frame| frame.lines).collect();
     let labels = BTreeMap::from([("case".to_owned(), name.to_owned())]);
     let config = Config { root, pstore: vec![pstore], labels, ..config };
-    Ok(Machine { name: name.to_owned(), config, truth })
+    Ok(Machine { name: name.to_owned(), config, truth: Known { titles, fault, lines } })
 }
 
 fn config(url: &str, data: &Path, name: &str) -> Config {
