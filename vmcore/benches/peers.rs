@@ -1,8 +1,8 @@
 //! The same dump through this crate, drgn and makedumpfile, in the same run: wall time, peak memory, ratios.
 //!
 //! `cargo bench -p vmcore` with, for drgn, `DRGN_PYTHON` (a Python that has drgn) and `VMLINUX` (with debug
-//! information, of the 6.1 dump). What is absent is left out, and said so. Each program runs as a process of its own,
-//! several times, and its best time counts.
+//! information, of the 6.1 dump). What is absent is left out, and said so. Each program runs as a process of
+//! its own, several times, and its best time counts.
 
 use std::error::Error;
 use std::ffi::OsStr;

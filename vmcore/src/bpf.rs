@@ -1,4 +1,4 @@
-//! Loaded BPF programs and trampolines, which no symbol table names (`struct bpf_ksym` in `kernel/bpf/core.c`).
+//! Loaded BPF programs and trampolines, which no symbol table names (`bpf_ksym` of `kernel/bpf/core.c`).
 
 use crate::address::Address;
 use crate::kernel::{Absent, Kernel};

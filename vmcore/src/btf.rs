@@ -6,7 +6,8 @@ use std::collections::HashMap;
 const MAGIC: u16 = 0xeb9f;
 /// A kernel has some 100 000 types.
 const MAX_TYPES: usize = 4 << 20;
-/// Typedefs, qualifiers and anonymous members inside one another; the kernel's own limit is 32 (`MAX_RESOLVE_DEPTH`).
+/// Typedefs, qualifiers and anonymous members inside one another; the kernel's own limit is 32
+/// (`MAX_RESOLVE_DEPTH`).
 const MAX_DEPTH: u32 = 32;
 
 /// Members looked at for one path: `task_struct` has some 300, and structures can be nested to blow that up.

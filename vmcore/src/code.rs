@@ -7,7 +7,8 @@ use report::Note;
 use std::cell::Cell;
 use std::ops::Range;
 
-/// Symbols of all modules together that are read: ten times those of a machine with every graphics driver loaded.
+/// Symbols of all modules together that are read: ten times those of a machine with every graphics driver
+/// loaded.
 const MAX_SYMBOLS: u64 = 4 << 20;
 
 /// All code there was: the kernel's, its modules', BPF's.

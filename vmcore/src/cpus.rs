@@ -16,8 +16,8 @@ pub(crate) struct Running {
 /// Who ran where. CPUs that cannot be read are left out, with a note.
 pub(crate) fn running(kernel: &Kernel, elf_notes: &[ElfNote], notes: &mut Vec<Note>) -> Vec<Running> {
     let in_order = registers::from_notes(kernel.memory.translation.machine(), elf_notes);
-    // QEMU writes a note for every CPU, in order. A panic without kdump stops the other CPUs and takes them off the
-    // kernel's list, so that only QEMU still knows of them.
+    // QEMU writes a note for every CPU, in order. A panic without kdump stops the other CPUs and takes them
+    // off the kernel's list, so that only QEMU still knows of them.
     let by_qemu = elf_notes.iter().any(|note| note.name == b"QEMU");
     let cpus = if by_qemu { Ok((0..in_order.len() as u32).collect()) } else { kernel.online_cpus() };
     let cpus = cpus.unwrap_or_else(|cause| {
@@ -33,8 +33,8 @@ pub(crate) fn running(kernel: &Kernel, elf_notes: &[ElfNote], notes: &mut Vec<No
                 continue;
             }
         };
-        // After kexec the kernel's own note of the CPU is exact; the container has them in order, but leaves out the
-        // CPUs that did not answer.
+        // After kexec the kernel's own note of the CPU is exact; the container has them in order, but leaves
+        // out the CPUs that did not answer.
         let own = if by_qemu { None } else { registers::of_cpu(kernel, cpu).ok().flatten() };
         let registers =
             own.or_else(|| (in_order.len() == cpus.len()).then(|| in_order.get(at).cloned()).flatten());

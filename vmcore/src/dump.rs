@@ -1,7 +1,7 @@
 //! Dump containers: physical memory, page by page, whatever the file format.
 //!
-//! The magic at the start decides, never the file's name. Each container answers for single pages; a page that is
-//! not there says why ([`Lack`]), and everything above goes on without it.
+//! The magic at the start decides, never the file's name. Each container answers for single pages; a page
+//! that is not there says why ([`Lack`]), and everything above goes on without it.
 
 mod decompress;
 mod elf;
@@ -93,7 +93,8 @@ pub(crate) struct Opened {
     pub notes: Vec<Note>,
 }
 
-/// Opens the dump at `path`; one that is compressed as a whole is unpacked to an unnamed temporary file of `most` bytes.
+/// Opens the dump at `path`; one that is compressed as a whole is unpacked to an unnamed temporary file of
+/// `most` bytes.
 pub(crate) fn open(path: &Path, most: u64) -> Result<Opened, Error> {
     let read = |source| Error::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(read)?;
@@ -112,8 +113,8 @@ pub(crate) fn open_set(paths: &[&Path], most: u64) -> Result<Opened, Error> {
     split::join(paths.iter().map(|path| open(path, most)).collect::<Result<_, _>>()?)
 }
 
-/// Whether a file begins as a dump does, one that we can read or one that we refuse by name. Not one that is packed:
-/// what is inside shows only when it is unpacked.
+/// Whether a file begins as a dump does, one that we can read or one that we refuse by name. Not one that is
+/// packed: what is inside shows only when it is unpacked.
 pub fn is_dump(head: &[u8]) -> bool {
     match head {
         // `e_type` of a core file is ET_CORE, 4.

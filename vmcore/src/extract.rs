@@ -1,7 +1,7 @@
-//! A small dump that holds only what matters: a valid ELF core from which the same log, facts and stacks are read.
+//! A small dump of only what matters: an ELF core from which the same log, facts and stacks are read.
 //!
-//! What matters is found by reading: every page that [`Dump::facts`] looked at on its way is kept, page tables too,
-//! and beside them the tables as a whole and what other tools look at.
+//! What matters is found by reading: every page that [`Dump::facts`] looked at on its way is kept, page
+//! tables too, and beside them the tables as a whole and what other tools look at.
 
 use crate::dump::{ElfNote, Machine, write_elf};
 use crate::error::Error;
@@ -75,7 +75,8 @@ impl Dump {
         Ok(Extracted { pages: pages.len(), page_size })
     }
 
-    /// The used part of a task's stack: from its innermost frame to the top; and code where a running task stood.
+    /// The used part of a task's stack: from its innermost frame to the top; and code where a running task
+    /// stood.
     fn touch_stack(&self, task: &Task, depth: u64) {
         let memory = &self.kernel.memory;
         if let Ok(stack) = self.kernel.kernel_pointer(task.task_struct.0, "task_struct", "stack") {

@@ -139,8 +139,8 @@ fn uts(kernel: &Kernel, field: u64) -> Option<String> {
     kernel.memory.string(at, UTS_FIELD as usize).ok().filter(|text| !text.is_empty())
 }
 
-/// The build id in `.notes`. VMCOREINFO's is only taken where that cannot be read: several stable kernels (6.6.55,
-/// 6.1.113, 6.11.3 and their neighbours) wrote garbage there.
+/// The build id in `.notes`. VMCOREINFO's is only taken where that cannot be read: several stable kernels
+/// (6.6.55, 6.1.113, 6.11.3 and their neighbours) wrote garbage there.
 fn build_id(kernel: &Kernel, notes: &mut Vec<Note>) -> Option<BuildId> {
     let told = kernel.info.text("BUILD-ID").and_then(|text| text.parse::<BuildId>().ok());
     match notes_build_id(kernel) {
@@ -175,7 +175,8 @@ fn notes_build_id(kernel: &Kernel) -> Result<BuildId, Absent> {
 
 /// Seconds of the boot clock, from the timekeeper: wall clock plus the distance between the two.
 fn uptime(kernel: &Kernel, crash_time: Option<u64>) -> Result<u64, Absent> {
-    // `tk_core` is a sequence count and, behind it, the timekeeper; from 6.13 on an array of `struct tk_data`.
+    // `tk_core` is a sequence count and, behind it, the timekeeper; from 6.13 on an array of `struct
+    // tk_data`.
     let core = kernel.symbol("tk_core").or_else(|_| kernel.symbol("timekeeper_data"))?;
     let inner = kernel.offset("tk_data", "timekeeper").unwrap_or(8);
     let keeper = core.wrapping_add(inner);

@@ -107,7 +107,8 @@ impl Kallsyms {
         same.filter(move |&&(_, i)| self.name(i as usize) == name).map(|&(_, i)| self.address(i as usize))
     }
 
-    /// The names at the last symbol at or below `address`, the kernel's choice first, and that symbol's address.
+    /// The names at the last symbol at or below `address`, the kernel's choice first, and that symbol's
+    /// address.
     pub fn lookup(&self, address: u64) -> Option<(u64, Vec<String>)> {
         let (mut low, mut high) = (0, self.offsets.len());
         while low < high {

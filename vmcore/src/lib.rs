@@ -1,8 +1,8 @@
 //! What a dead kernel's memory holds: dump formats, log, tasks, stacks.
 //!
-//! A dump of a kernel with kallsyms and BTF explains itself, with no vmlinux at hand. VMCOREINFO says where the
-//! symbol table lies, that says where the type information lies, and the two lead to the tasks, their stacks, the
-//! modules and the ORC tables that unwind them:
+//! A dump of a kernel with kallsyms and BTF explains itself, with no vmlinux at hand. VMCOREINFO says where
+//! the symbol table lies, that says where the type information lies, and the two lead to the tasks, their
+//! stacks, the modules and the ORC tables that unwind them:
 //!
 //! ```text
 //! file → dump (pages) → physical → translate → memory → printk: the log
@@ -97,7 +97,9 @@ impl Dump {
         let vmcoreinfo = opened.vmcoreinfo.or_else(|| vmcoreinfo::search(&physical)).unwrap_or_default();
         let info = VmcoreInfo::parse(&vmcoreinfo);
         if info.is_empty() {
-            notes.push(Note::new("no-vmcoreinfo", "the dump has no VMCOREINFO, so nothing in it can be found; memory that was encrypted looks like this"));
+            let text =
+                "the dump has no VMCOREINFO, so nothing in it can be found (encrypted memory looks so)";
+            notes.push(Note::new("no-vmcoreinfo", text));
         }
         let machine = translate::machine(opened.machine, &info);
         let translation =

@@ -67,7 +67,8 @@ impl Memory {
         Ok(())
     }
 
-    /// Fills what can be read, page by page; returns the first fault and how many bytes are missing (they are zero).
+    /// Fills what can be read, page by page; returns the first fault and how many bytes are missing (they are
+    /// zero).
     pub fn read_with_holes(&self, address: u64, out: &mut [u8]) -> Option<(Fault, usize)> {
         let mut missing: Option<(Fault, usize)> = None;
         let mut done = 0;

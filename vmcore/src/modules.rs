@@ -230,8 +230,8 @@ impl Loaded {
     }
 
     /// The symbol that the kernel would print for an address in the module, and where it begins
-    /// (`find_kallsyms_symbol`: of those at one address, the first in the table). `left` is how many symbols may
-    /// still be read.
+    /// (`find_kallsyms_symbol`: of those at one address, the first in the table). `left` is how many symbols
+    /// may still be read.
     pub fn lookup(&self, kernel: &Kernel, address: u64, left: &Cell<u64>) -> Option<(u64, Vec<String>)> {
         let symbols = self.symbols.get_or_init(|| symbols(kernel, self.address, left).unwrap_or_default());
         let mut below = address.checked_add(1)?;
@@ -260,7 +260,8 @@ fn symbols(kernel: &Kernel, module: u64, left: &Cell<u64>) -> Result<Vec<Symbol>
     let count = u64::from(count).min(MAX_SYMBOLS).min(left.get());
     left.set(left.get() - count);
     let mut symbols = Vec::new();
-    // Elf64_Sym: u32 st_name, u8 st_info, u8 st_other, u16 st_shndx, u64 st_value, u64 st_size. The first is empty.
+    // Elf64_Sym: u32 st_name, u8 st_info, u8 st_other, u16 st_shndx, u64 st_value, u64 st_size. The first is
+    // empty.
     for i in 1..count {
         let Ok(symbol) = kernel.memory.array::<24>(symtab.wrapping_add(24 * i)) else { continue };
         let word = u128::from_le_bytes(*symbol.first_chunk().expect("24 bytes hold 16"));

@@ -18,10 +18,11 @@ const MAX_RECORDS: usize = 2 << 20;
 /// The log of a dead kernel.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Log {
-    /// As `dmesg` prints it, and byte for byte as `makedumpfile --dump-dmesg`: `[%5lu.%06lu] text`, continuation
-    /// lines indented, bytes that are not ASCII text as `\xNN`.
+    /// As `dmesg` prints it, and byte for byte as `makedumpfile --dump-dmesg`: `[%5lu.%06lu] text`,
+    /// continuation lines indented, bytes that are not ASCII text as `\xNN`.
     pub text: String,
-    /// The records one by one, with what the text does not show. Empty for kernels before 3.5, which had none.
+    /// The records one by one, with what the text does not show. Empty for kernels before 3.5, which had
+    /// none.
     pub records: Vec<Record>,
     /// Torn and lost records, and pages that are missing.
     pub notes: Vec<Note>,
@@ -38,7 +39,8 @@ pub struct Record {
     pub level: u8,
     /// 0 is the kernel.
     pub facility: u8,
-    /// Bit 31 set: the number of a CPU in interrupt; else the thread's id. None when the kernel did not keep it.
+    /// Bit 31 set: the number of a CPU in interrupt; else the thread's id. None when the kernel did not keep
+    /// it.
     pub caller_id: Option<u32>,
     /// The text, bytes as they are.
     #[serde(skip)]

@@ -72,7 +72,8 @@ impl Serialize for Registers {
     }
 }
 
-/// The registers of a CPU from the kernel's own per-CPU note, which is exact; a CPU that did not answer has none.
+/// The registers of a CPU from the kernel's own per-CPU note, which is exact; a CPU that did not answer has
+/// none.
 pub(crate) fn of_cpu(kernel: &Kernel, cpu: u32) -> Result<Option<Registers>, Absent> {
     let notes = kernel.memory.u64(kernel.symbol("crash_notes")?)?;
     let offset = kernel.memory.u64(kernel.symbol("__per_cpu_offset")?.wrapping_add(8 * u64::from(cpu)))?;

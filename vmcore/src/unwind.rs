@@ -175,8 +175,8 @@ impl<'a> Unwinder<'a> {
             if self.kernel.memory.translation.is_kernel(next.pc)
                 && !(on_task_stack(next.sp) && next.sp > state.sp)
             {
-                // Within one stack callers are above. An interrupt's or exception's stack leads to another such
-                // stack or to the task's; from the task's own there is no way to another.
+                // Within one stack callers are above. An interrupt's or exception's stack leads to another
+                // such stack or to the task's; from the task's own there is no way to another.
                 switches += u32::from(next.sp <= state.sp);
                 if on_task_stack(state.sp) || switches > MAX_SWITCHES {
                     break Some(format!("the stack turns back at {:#x}", state.sp));
@@ -198,8 +198,9 @@ impl<'a> Unwinder<'a> {
         }
     }
 
-    /// Where the tables say nothing. Code that BPF made keeps a frame pointer; in the kernel's own code without unwind
-    /// data (`__crash_kexec`) `rbp` may be that of the caller, whose frame it would lose, so the stack is searched.
+    /// Where the tables say nothing. Code that BPF made keeps a frame pointer; in the kernel's own code
+    /// without unwind data (`__crash_kexec`) `rbp` may be that of the caller, whose frame it would lose, so
+    /// the stack is searched.
     fn guess(&self, state: &State, stack: u64) -> Option<State> {
         let by_pointer = || {
             is_frame_pointer(state)

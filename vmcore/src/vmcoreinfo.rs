@@ -1,4 +1,4 @@
-//! VMCOREINFO: what the kernel tells dump readers about itself, as `KEY=VALUE` lines (`kernel/vmcore_info.c`).
+//! VMCOREINFO: what the kernel tells dump readers about itself (`kernel/vmcore_info.c`).
 
 use crate::dump::Physical;
 use std::collections::HashMap;

@@ -123,7 +123,8 @@ pub(super) fn open(image: Image) -> Result<Opened, Error> {
     })
 }
 
-/// Drops segments that lie within another: x86 has one for the kernel's text that repeats RAM of a larger one.
+/// Drops segments that lie within another: x86 has one for the kernel's text that repeats RAM of a larger
+/// one.
 fn outermost(mut segments: Vec<Segment>) -> Vec<Segment> {
     segments.sort_by_key(|segment| (segment.paddr, u64::MAX - segment.end()));
     let mut kept: Vec<Segment> = Vec::new();

@@ -15,10 +15,12 @@ pub(crate) enum Image {
 impl Image {
     /// Maps a file read-only.
     pub fn map(file: &File) -> io::Result<Self> {
-        // SAFETY: the map is private and read-only, and nothing but plain bytes is read from it. A file that another
-        // program cuts while we read it ends us with SIGBUS; callers leave files alone that are still written.
+        // SAFETY: the map is private and read-only, and nothing but plain bytes is read from it. A file that
+        // another program cuts while we read it ends us with SIGBUS; callers leave files alone that are still
+        // written.
         let map = unsafe { Mmap::map(file)? };
-        // Pages of a dump are asked for in no order; reading ahead only fills memory. The map works without it.
+        // Pages of a dump are asked for in no order; reading ahead only fills memory. The map works without
+        // it.
         let _ = map.advise(Advice::Random);
         Ok(Self::Mapped(map))
     }
@@ -32,7 +34,8 @@ impl Image {
         }
     }
 
-    /// Reads what there is from `offset` on; the rest of `out` is zero. Returns the number of bytes within the file.
+    /// Reads what there is from `offset` on; the rest of `out` is zero. Returns the number of bytes within
+    /// the file.
     pub fn read(&self, offset: u64, out: &mut [u8]) -> usize {
         let bytes: &[u8] = match self {
             Self::Mapped(map) => map,

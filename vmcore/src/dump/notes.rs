@@ -12,8 +12,8 @@ pub(crate) struct ElfNote {
     pub desc: Vec<u8>,
 }
 
-/// All notes of a PT_NOTE segment. The kernel pads between the CPUs' notes with zeros, which are skipped; sizes are
-/// clamped to what is there.
+/// All notes of a PT_NOTE segment. The kernel pads between the CPUs' notes with zeros, which are skipped;
+/// sizes are clamped to what is there.
 pub(crate) fn parse(bytes: &[u8]) -> Vec<ElfNote> {
     let mut notes = Vec::new();
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! A dump that is compressed as a whole (`.zst`, `.gz`, `.xz`): unpacked into a temporary file without a name.
+//! A dump compressed as a whole (`.zst`, `.gz`, `.xz`): unpacked into a temporary file without a name.
 
 use super::image::Image;
 use std::fs::File;
@@ -10,7 +10,8 @@ pub(super) enum Failure {
     TooLarge(u64),
 }
 
-/// The unpacked file; none when the image is not packed. What comes before damage in the packed stream is kept.
+/// The unpacked file; none when the image is not packed. What comes before damage in the packed stream is
+/// kept.
 pub(super) fn unpack(image: &Image, limit: u64) -> Result<Option<File>, Failure> {
     let Some(bytes) = image.as_slice() else { return Ok(None) };
     let mut stream: Box<dyn Read + '_> = match bytes {

@@ -12,8 +12,8 @@ const WORD: u64 = 8;
 /// A text block without data: `begin` and `next` are both 1 (lost) or 3 (empty line).
 const NO_DATA: u64 = 1;
 const EMPTY_LINE: u64 = 3;
-/// `CONFIG_LOG_BUF_SHIFT` is 12..=25, and `log_buf_len=` can ask for more: here up to 128 MiB of text, with one
-/// descriptor for each 32 bytes of it.
+/// `CONFIG_LOG_BUF_SHIFT` is 12..=25, and `log_buf_len=` can ask for more: here up to 128 MiB of text, with
+/// one descriptor for each 32 bytes of it.
 const SIZE_BITS: std::ops::RangeInclusive<u32> = 10..=27;
 const COUNT_BITS: std::ops::RangeInclusive<u32> = 5..=22;
 
@@ -213,8 +213,9 @@ impl Ring<'_> {
     }
 
     fn text(&self, id: u64, begin: u64, next: u64, length: u64, reserved: bool) -> Result<Text, Fault> {
-        // A block that would cross the end of the ring lies at its start instead. It may end exactly at the end
-        // (6.18 and later): then next % size is 0, and comparing begin % size with next % size would be wrong.
+        // A block that would cross the end of the ring lies at its start instead. It may end exactly at the
+        // end (6.18 and later): then next % size is 0, and comparing begin % size with next % size would be
+        // wrong.
         let wrapped = begin / self.size != next.wrapping_sub(1) / self.size;
         let start = if wrapped { 0 } else { begin % self.size };
         let end = match next % self.size {

@@ -90,8 +90,8 @@ impl Found {
         }
     }
 
-    /// From each task to those before and behind it in every list it is on, to its parent and its children: around
-    /// the holes that no list can cross.
+    /// From each task to those before and behind it in every list it is on, to its parent and its children:
+    /// around the holes that no list can cross.
     fn neighbours(&mut self, kernel: &Kernel) {
         let offset = |member| kernel.offset("task_struct", member).ok();
         let head =
@@ -133,8 +133,8 @@ impl Found {
         }
     }
 
-    /// All tasks in the tree of process ids (`init_pid_ns.idr`, an xarray of `struct pid`): another way, over other
-    /// pages.
+    /// All tasks in the tree of process ids (`init_pid_ns.idr`, an xarray of `struct pid`): another way, over
+    /// other pages.
     fn pids(&mut self, kernel: &Kernel) -> Result<(), Absent> {
         let root =
             kernel.symbol("init_pid_ns")?.wrapping_add(kernel.offset("pid_namespace", "idr.idr_rt.xa_head")?);
@@ -164,7 +164,8 @@ impl Found {
     }
 }
 
-/// Where the lists of a task are: its node, and the head that is no task, as a pointer's and a member's offset.
+/// Where the lists of a task are: its node, and the head that is no task, as a pointer's and a member's
+/// offset.
 struct Links {
     node: u64,
     head: Option<(u64, u64)>,
@@ -184,8 +185,8 @@ fn is_task(kernel: &Kernel, at: u64) -> bool {
     at.is_multiple_of(8) && check().unwrap_or(false)
 }
 
-/// The nodes of a circular list, without its head. Where a page is missing the list is also walked backwards, which
-/// gives all but what lies between two holes.
+/// The nodes of a circular list, without its head. Where a page is missing the list is also walked backwards,
+/// which gives all but what lies between two holes.
 fn around(kernel: &Kernel, head: u64, limit: usize) -> (Vec<u64>, Option<Absent>) {
     let mut seen = HashSet::from([head]);
     let mut nodes = Vec::new();

@@ -31,10 +31,11 @@ impl Aarch64 {
         let va_bits = t1sz.map_or(built, |t1sz| 64_u64.saturating_sub(t1sz).clamp(36, 52) as u32);
         let image = info.number("kimage_voffset").unwrap_or(0);
         let stext = info.symbol("_stext");
-        // 5.4 moved the linear map to the lower half: the image then lies above the middle of what 48 bits reach.
+        // 5.4 moved the linear map to the lower half: the image then lies above the middle of what 48 bits
+        // reach.
         let flipped = stext.is_none_or(|stext| stext > (1_u64 << (built.min(48) - 1)).wrapping_neg());
-        // A kernel built for 52 bits that runs with 48 keeps PAGE_OFFSET of the 52, and exports a PHYS_OFFSET below zero
-        // that makes up for it.
+        // A kernel built for 52 bits that runs with 48 keeps PAGE_OFFSET of the 52, and exports a PHYS_OFFSET
+        // below zero that makes up for it.
         let span = if flipped { built } else { built - 1 };
         Self {
             page,

@@ -4,8 +4,8 @@ use super::{Next, State};
 use crate::code::Code;
 use crate::kernel::Kernel;
 
-/// A frame record whose saved pointer and return address are both zero has a type word behind it (arm64, 6.13):
-/// 1 ends the stack, 2 stands within the registers that an exception saved.
+/// A frame record whose saved pointer and return address are both zero has a type word behind it (arm64,
+/// 6.13): 1 ends the stack, 2 stands within the registers that an exception saved.
 const FINAL: u64 = 1;
 const EXCEPTION: u64 = 2;
 
@@ -35,7 +35,8 @@ fn exception(kernel: &Kernel, state: &State) -> Option<Next> {
     Some(Next::Frame(State { pc: register("pc")?, sp: register("sp")?, bp, exact: true, ..State::default() }))
 }
 
-/// `rbp` points at { caller's rbp, return address }, if the function set it up and the return address is code.
+/// `rbp` points at { caller's rbp, return address }, if the function set it up and the return address is
+/// code.
 pub(super) fn step_x86_64(kernel: &Kernel, code: &Code, state: &State) -> Option<State> {
     let bp = kernel.memory.u64(state.bp).ok()?;
     let pc = kernel.memory.u64(state.bp.wrapping_add(8)).ok()?;

@@ -10,7 +10,8 @@ use crate::modules::Loaded;
 const MAX_ENTRIES: u64 = 16 << 20;
 /// `struct orc_entry`.
 const ENTRY: u64 = 6;
-/// Hashes in `.orc_header` (`scripts/orc_hash.sh`), for the versions that changed without a new release number.
+/// Hashes in `.orc_header` (`scripts/orc_hash.sh`), for the versions that changed without a new release
+/// number.
 const HASH_6_3: [u8; 4] = [0xdb, 0x84, 0xae, 0xd4];
 const HASH_7_1: [u8; 4] = [0x13, 0x7c, 0x36, 0xad];
 
@@ -244,7 +245,8 @@ fn decode(version: Version, bytes: [u8; ENTRY as usize]) -> Entry {
         },
     };
     let signal = match version {
-        // Without a bit of its own: registers are only ever saved by an exception or an entry from user space.
+        // Without a bit of its own: registers are only ever saved by an exception or an entry from user
+        // space.
         Version::V1 => matches!(kind, Kind::Regs | Kind::RegsPartial),
         Version::V2 => flags >> 10 & 1 == 1,
         Version::V3 | Version::V4 => flags >> 11 & 1 == 1,

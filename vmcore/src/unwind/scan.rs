@@ -1,4 +1,4 @@
-//! Scanning a stack for a return address: on x86-64 the frame of a panic has no unwind data (`__crash_kexec`).
+//! Scanning a stack for a return address: the frame of an x86-64 panic has no unwind data.
 
 use super::{Next, State, Unwinder};
 
@@ -9,8 +9,8 @@ const MAX_POINTERS: usize = 16;
 /// Steps that a candidate must lead to the end within.
 const MAX_STEPS: usize = 64;
 
-/// The first return address above the stack pointer from which the tables lead to the end of the stack. Should none
-/// do, the first of all: a stack that is damaged higher up is still worth its lower frames.
+/// The first return address above the stack pointer from which the tables lead to the end of the stack.
+/// Should none do, the first of all: a stack that is damaged higher up is still worth its lower frames.
 pub(super) fn step(unwinder: &Unwinder<'_>, state: &State, stack: u64) -> Option<State> {
     let kernel = unwinder.kernel;
     let top = stack.wrapping_add(unwinder.thread_size);

@@ -145,7 +145,8 @@ fn a_frame_of_bpf_code_is_crossed_by_its_frame_pointer() {
 #[test]
 fn an_exception_on_another_stack_leads_back_to_the_tasks() {
     let mut image = Fake::new(X86_64).image;
-    // The culprit stands on a stack of an interrupt, above saved registers of a place in schedule on its own stack.
+    // The culprit stands on a stack of an interrupt, above saved registers of a place in schedule on its own
+    // stack.
     let (own, other) = (VMALLOC + 2 * 2 * STACK, VMALLOC + 0x40_0000);
     let memory = image.alloc(4096, 4096);
     image.map(other, Image::physical(memory) | 3, 12);

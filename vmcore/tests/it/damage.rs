@@ -1,4 +1,5 @@
-//! Damage on purpose: cuts, flipped bits, missing pages, lists in circles. Notes or a clear error, never more.
+//! Damage on purpose: cuts, flipped bits, missing pages, lists in circles. Notes or a clear error, never
+//! more.
 
 use crate::fake_kernel::{Fake, Image, X86_64, task};
 use crate::reference::artifact;

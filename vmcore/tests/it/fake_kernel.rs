@@ -1,4 +1,5 @@
-//! A made-up kernel in memory: VMCOREINFO, log, symbols, types, unwind tables, two CPUs, four tasks, a module, BPF.
+//! A made-up kernel in memory: VMCOREINFO, log, symbols, types, unwind tables, two CPUs, four tasks, a
+//! module, BPF.
 
 use crate::synthetic::{PAGE, Pages, note};
 use std::fmt::Write;
@@ -20,7 +21,8 @@ const FUNCTION: u64 = 0x100;
 /// The bits of a return address that arm64 signs.
 const PAC: u64 = 0x7f_0000_0000_0000;
 
-/// The kernel's functions, in order of address, with their ORC entries: sp offset, bp offset and flags of version 3.
+/// The kernel's functions, in order of address, with their ORC entries: sp offset, bp offset and flags of
+/// version 3.
 const FUNCTIONS: [(&str, i16, i16, u16); 8] = [
     ("_stext", 0, 0, 0),
     // CALL, sp + 16.
@@ -73,8 +75,8 @@ impl Image {
             regions: Vec::new(),
         };
         image.tables = image.alloc(PAGE, PAGE);
-        // The image through one large page, so that the page tables agree with the arithmetic. The levels are the same
-        // on both processors, and so is an entry for a table or a small page.
+        // The image through one large page, so that the page tables agree with the arithmetic. The levels are
+        // the same on both processors, and so is an entry for a table or a small page.
         image.map(IMAGE, IMAGE_PHYSICAL | if machine == AARCH64 { 1 } else { 0x80 | ENTRY }, 21);
         let tables = image.tables;
         let voffset = format!("{:#x}", IMAGE - IMAGE_PHYSICAL);
@@ -375,7 +377,8 @@ fn new_task(image: &mut Image, i: u64, comm: &str, pid: u32) -> u64 {
         }
         return at;
     }
-    // struct inactive_task_frame, then schedule's frame of 16 bytes, then worker_thread's by its frame pointer.
+    // struct inactive_task_frame, then schedule's frame of 16 bytes, then worker_thread's by its frame
+    // pointer.
     let sp = STACK - 0x100;
     let saved_bp = stack + STACK - 0x80;
     image.put64(at + task::THREAD, stack + sp);
@@ -393,8 +396,8 @@ fn panicked(image: &mut Image, notes: u64, stack: u64) {
     let sp = STACK - 0x300;
     let arm = image.machine == AARCH64;
     let mut put = |offset: u64, value: u64| image.put64(memory + sp + offset, value);
-    // A word that looks like nothing, panic's return address, then those of its callers, then the registers that user
-    // space came in with.
+    // A word that looks like nothing, panic's return address, then those of its callers, then the registers
+    // that user space came in with.
     put(0x08, 0x1234);
     if arm {
         for (at, fp, lr) in [
@@ -509,7 +512,8 @@ fn orc(image: &mut Image, symbols: &mut Vec<(u64, String)>) {
 /// Name, offset and type of each member.
 type Members = &'static [(&'static str, u64, u64)];
 
-/// Types: u64 is 1, u32 is 2, the structures follow. A member's type is its size, 8 or 4, or the id of a structure.
+/// Types: u64 is 1, u32 is 2, the structures follow. A member's type is its size, 8 or 4, or the id of a
+/// structure.
 fn btf(image: &mut Image, symbols: &mut Vec<(u64, String)>) {
     const NAMED: u64 = 1000;
     let structures: &[(&str, u64, Members)] = &[
