@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest;
 
 use crate::Error;
-use crate::manifest::Kind;
+use crate::kind::Kind;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $size:literal) => {

@@ -19,6 +19,7 @@ pub mod chain;
 pub mod digest;
 mod error;
 pub mod key;
+mod kind;
 pub mod limits;
 pub mod manifest;
 pub mod offer;
