@@ -4,10 +4,12 @@
 //! They are templates, so that a release's name or a function in a picture is escaped as it is everywhere else.
 
 mod days;
+mod icicle;
 mod interval;
 mod spark;
 
 pub use days::Days;
+pub use icicle::Icicle;
 pub use interval::{Axis, Interval};
 pub use spark::Spark;
 

@@ -6,6 +6,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use handover::{CrashId, EvidenceId};
+use report::Explanation;
 use serde::Serialize;
 
 use super::evidence::{Receipt, receipts, source};
@@ -36,6 +37,8 @@ pub(crate) struct One {
     titles: Vec<String>,
     /// What its evidence says; absent when only its count is kept.
     story: Option<Story>,
+    /// Why it got its title; absent when there is nothing to read.
+    why: Option<Explanation>,
     evidence: Vec<Piece>,
     /// Debug files that would give more source lines.
     missing: Vec<Missing>,
@@ -82,11 +85,15 @@ async fn load(app: &Arc<App>, key: &str) -> Result<One, Error> {
                 None => Located::default(),
             };
             let story = Story::tell(&reading.parsed, number, &reading.notes, &located);
-            (story, Some(reading.manifest.evidence_id))
+            (story, Some((reading.manifest.evidence_id, number)))
         }
         None => (None, None),
     };
-    let evidence = pieces(app, &crash, read_from).await?;
+    let why = match read_from {
+        Some((evidence, number)) => explanation(app, &evidence, number).await?,
+        None => None,
+    };
+    let evidence = pieces(app, &crash, read_from.map(|(evidence, _)| evidence)).await?;
     let of_boot = crash::Filter { boot: Some(crash.boot_row), ..crash::Filter::default() };
     let mut same_boot = crash::list(db, &of_boot, None, NEAR + 1).await?;
     same_boot.retain(|other| other.id != crash.id);
@@ -100,10 +107,16 @@ async fn load(app: &Arc<App>, key: &str) -> Result<One, Error> {
         crash,
         signature,
         story,
+        why,
         evidence,
         same_boot,
         near,
     })
+}
+
+async fn explanation(app: &Arc<App>, key: &EvidenceId, number: usize) -> Result<Option<Explanation>, Error> {
+    let Some(stored) = custody::by_key(app.store.custody(), key).await? else { return Ok(None) };
+    Ok(reading::explain(app, stored).await?.into_iter().find(|explanation| explanation.report == number))
 }
 
 async fn pieces(app: &App, crash: &Crash, read_from: Option<EvidenceId>) -> Result<Vec<Piece>, Error> {
@@ -195,6 +208,17 @@ impl One {
             "received" => "when it arrived: the node’s clock is not trusted",
             other => other,
         }
+    }
+
+    /// Functions that were passed over, each once, with the rule.
+    fn skipped(&self) -> Vec<(&str, &str)> {
+        let mut skipped: Vec<(&str, &str)> = Vec::new();
+        for one in self.why.iter().flat_map(|why| &why.skipped) {
+            if !skipped.iter().any(|(name, _)| *name == one.name) {
+                skipped.push((&one.name, one.rule));
+            }
+        }
+        skipped
     }
 
     fn kind(&self) -> &str {

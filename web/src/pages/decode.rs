@@ -87,7 +87,7 @@ async fn load(app: &Arc<App>, request: Request) -> Result<Decode, Error> {
     let notes: Vec<_> = parsed.notes.iter().map(crate::reading::Note::of_parsed).collect();
     let story = Story::tell(&parsed, number, &notes, &located);
     let reports = match &story {
-        Some(story) => story.boot.clone(),
+        Some(story) => story.boot.iter().filter(|event| !event.finding).cloned().collect(),
         None => Vec::new(),
     };
     let filed = match &story {

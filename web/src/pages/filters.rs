@@ -169,3 +169,9 @@ pub fn node(id: &NodeId, _: &dyn Values, name: &str) -> Result<Safe<String>> {
 pub fn called(id: &NodeId, _: &dyn Values, name: &str) -> Result<String> {
     Ok(super::node_name(name, &id.to_string()).to_owned())
 }
+
+/// A title with its function in front, for a narrow column.
+#[filter_fn]
+pub fn function_first(title: &str, _: &dyn Values) -> Result<Safe<String>> {
+    Ok(Safe(Title::new(title).function_first()))
+}

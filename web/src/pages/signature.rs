@@ -10,7 +10,7 @@ use super::sentence::Sentence;
 use super::signatures::DAYS;
 use super::{Asked, View, filters, words};
 use crate::app::{App, AppState};
-use crate::chart::Days;
+use crate::chart::{Days, Icicle};
 use crate::problem::{Error, not_found};
 use crate::store::crash::{self, Crash};
 use crate::store::node::{self, Hit};
@@ -137,6 +137,10 @@ impl One {
         let counts: Vec<(i64, &str, i64)> =
             self.days.iter().map(|day| (day.day, day.kernel.as_str(), day.crashes)).collect();
         Days::new("Crashes of this signature a day", self.today - DAYS + 1, self.today, &counts)
+    }
+
+    fn icicle(&self) -> Icicle {
+        Icicle::new(self.variants.iter().map(|variant| (&variant.frames[..], variant.crashes)))
     }
 
     fn in_window(&self) -> i64 {

@@ -105,6 +105,8 @@ pub(crate) struct Event {
     pub this: bool,
     /// It killed the machine.
     pub fatal: bool,
+    /// No report but a finding: a hardware error, a process killed for its memory, a word of the firmware.
+    pub finding: bool,
 }
 
 /// A loaded module.
@@ -194,16 +196,31 @@ fn fault_address(parsed: &Parsed, report: &Report) -> Option<Said> {
     })
 }
 
-/// The reports of the boot in the order of the log.
+/// Findings of a boot that are shown; a bank of memory may complain a thousand times.
+const FINDINGS: usize = 20;
+
+/// The reports and findings of the boot in the order of the log.
 fn boot(parsed: &Parsed, this: usize) -> Vec<Event> {
-    let event = |(index, report): (usize, &Report)| Event {
+    let report = |(index, report): (usize, &Report)| Event {
         time: report.at.map(|at| at.to_string()),
         title: report.title.clone(),
         line: number(parsed, report.lines.start),
         this: index == this,
         fatal: report.fatal,
+        finding: false,
     };
-    parsed.reports.iter().enumerate().map(event).collect()
+    let finding = |finding: &report::Finding| Event {
+        time: finding.at.map(|at| at.to_string()),
+        title: finding.text.clone(),
+        line: number(parsed, finding.line),
+        this: false,
+        fatal: finding.fatal,
+        finding: true,
+    };
+    let mut events: Vec<Event> = parsed.reports.iter().enumerate().map(report).collect();
+    events.extend(parsed.findings.iter().take(FINDINGS).map(finding));
+    events.sort_by_key(|event| event.line);
+    events
 }
 
 fn modules(parsed: &Parsed, report: &Report) -> Vec<Module> {

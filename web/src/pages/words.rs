@@ -1,6 +1,6 @@
 //! Numbers and times in words, the same on a page and in its text form.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use jiff::Timestamp;
 
@@ -170,6 +170,32 @@ impl<'a> Title<'a> {
     pub fn short(&self) -> &'a str {
         if self.function.is_empty() { self.before } else { self.function }
     }
+}
+
+impl Title<'_> {
+    /// The function first, for where there is little room: what is cut off is the kind of fault.
+    pub fn function_first(&self) -> String {
+        let mut out = String::from("<bdi>");
+        let _ = escaped(&mut out, self.function, "code");
+        let before = self.before.strip_suffix(" in ").unwrap_or(self.before);
+        if !self.function.is_empty() {
+            out.push(' ');
+        }
+        let _ = escaped(&mut out, before, "span");
+        out.push_str("</bdi>");
+        out
+    }
+}
+
+/// Text in an element, or nothing of nothing.
+fn escaped(out: &mut String, text: &str, element: &str) -> fmt::Result {
+    use askama::filters::{Escaper, Html};
+    if text.is_empty() {
+        return Ok(());
+    }
+    write!(out, "<{element}>")?;
+    Html.write_escaped_str(&mut *out, &visible(text))?;
+    write!(out, "</{element}>")
 }
 
 impl fmt::Display for Title<'_> {
