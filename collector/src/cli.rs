@@ -233,8 +233,12 @@ fn config(settings: Settings) -> Result<Config, Error> {
         };
     }
     config.labels.extend(label);
+    // Paths are kept in the spool, and the next run may start elsewhere.
+    for path in config.pstore.iter_mut().chain(&mut config.systemd_archive).chain(&mut config.crash) {
+        *path = absolute(path)?;
+    }
     Ok(Config {
-        spool: spool.unwrap_or(config.spool),
+        spool: absolute(&spool.unwrap_or(config.spool))?,
         servers: match (keep_only, server.is_empty()) {
             (true, _) => Vec::new(),
             (false, true) => config.servers,
@@ -249,6 +253,10 @@ fn config(settings: Settings) -> Result<Config, Error> {
         deadline: deadline.map_or(config.deadline, Duration::from_secs),
         ..config
     })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|error| Error::Setting(format!("the path {}: {error}", path.display())))
 }
 
 /// The text of the settings' file. Only one that was named must be there.

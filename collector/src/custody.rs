@@ -223,12 +223,13 @@ pub(crate) fn read_entries(disk: &dyn Disk, spool: &Path) -> Result<BTreeMap<Evi
     Ok(entries)
 }
 
-/// Whether every path of an entry is free: nothing is left to erase.
+/// Whether every path of an entry is free: nothing is left to erase. A journal's text never had one.
 pub(crate) fn is_gone(disk: &dyn Disk, entry: &Entry) -> bool {
-    entry
-        .pieces
-        .iter()
-        .all(|piece| disk.stat(&piece.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound))
+    let mut pieces = entry.pieces.iter();
+    pieces.all(|piece| {
+        piece.path.is_absolute()
+            && disk.stat(&piece.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    })
 }
 
 /// Writes an entry under its name, durably.
