@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use gimli::Dwarf;
 use report::BuildId;
 
+use crate::bytes::Bytes;
 use crate::dwarf::Sections;
 use crate::elf::{Elf, string_at};
 use crate::error::{Error, chain};
-use crate::image::Bytes;
 use crate::unit::Slice;
 
 /// Where distributions put debug files.

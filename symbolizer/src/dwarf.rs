@@ -5,9 +5,9 @@ use std::ops::Range;
 use gimli::{Dwarf, DwarfSections, LittleEndian, SectionId, Unit, UnitHeader};
 use rayon::prelude::*;
 
+use crate::bytes::Bytes;
 use crate::elf::{Contents, Elf};
 use crate::error::Error;
-use crate::image::Bytes;
 use crate::relocate::Relocator;
 use crate::unit::Slice;
 

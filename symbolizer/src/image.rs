@@ -1,21 +1,17 @@
 //! One vmlinux or module with its symbols and debug information, opened and checked: the door to the disk.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::Read;
-use std::ops::Deref;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use gimli::Dwarf;
-use memmap2::Mmap;
 use report::{BuildId, Code};
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::{Bytes, decompressed};
 use crate::debuglink::{self, Alternative};
 use crate::dwarf::{self, Sections};
-use crate::elf::{Elf, string_at, unpack};
+use crate::elf::{Elf, string_at};
 use crate::error::Error;
 use crate::index::{Index, Meta, build};
 use crate::lazy::Lazy;
@@ -25,8 +21,6 @@ use crate::system_map;
 use crate::text::{self, CodeMatch};
 use crate::unit::Slice;
 
-/// Every file that we read fits easily; an allyesconfig vmlinux has 5 GB.
-const MAX_FILE: u64 = 16 << 30;
 /// `struct module` has the name 24 bytes in (include/linux/module.h: state, list, name), on 64-bit machines.
 const NAME_IN_THIS_MODULE: usize = 24;
 
@@ -38,55 +32,6 @@ pub enum Kind {
     Kernel,
     /// A module, by the name that the kernel gives it (`_`, never `-`).
     Module(String),
-}
-
-/// The contents of a file: mapped, or decompressed into memory.
-#[derive(Debug)]
-pub(crate) enum Bytes {
-    Map(Mmap, File),
-    Owned(Vec<u8>),
-}
-
-impl Bytes {
-    pub fn map(path: &Path) -> Result<Bytes, Error> {
-        let file = File::open(path).map_err(Error::io("open"))?;
-        let meta = file.metadata().map_err(Error::io("look at"))?;
-        if !meta.is_file() || meta.len() == 0 {
-            return Err(Error::NotElf);
-        }
-        if meta.len() > MAX_FILE {
-            return Err(Error::TooLarge { what: "file".into(), limit: MAX_FILE });
-        }
-        // SAFETY: the mapping is private and read-only, and every read of it is bounds-checked. Whoever may truncate
-        // the file while we read it can stop us (SIGBUS), not mislead us; stores keep such files immutable.
-        let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map"))?;
-        Ok(Bytes::Map(map, file))
-    }
-}
-
-impl Bytes {
-    /// Copies a few bytes out. In a mapping each first touch maps 64 KB and costs microseconds; who hops through a
-    /// large file without reading it is better off with system calls.
-    pub fn peek<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        match self {
-            Bytes::Map(_, file) => {
-                let mut bytes = [0; N];
-                file.read_exact_at(&mut bytes, at as u64).ok().map(|()| bytes)
-            }
-            Bytes::Owned(bytes) => bytes.get(at..)?.first_chunk().copied(),
-        }
-    }
-}
-
-impl Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Bytes::Map(map, _) => map,
-            Bytes::Owned(bytes) => bytes,
-        }
-    }
 }
 
 /// One vmlinux or module. Opening reads headers only; symbols and lines are read when they are asked for.
@@ -340,10 +285,11 @@ impl Image {
         if let Some(index) = whole {
             return index.meta().source_root.clone();
         }
-        // faddr2line's way: what stands before `init/main.c`, where `start_kernel` is.
-        let start = self.symbols().ok().and_then(|symbols| symbols.symbols_named("start_kernel").next());
-        let at = start.and_then(|start| self.lookup(start.address).ok()).unwrap_or_default();
-        at.last().and_then(|at| source_root(&at.file)).unwrap_or_default()
+        let root = |(symbol, _): &(&str, &str)| {
+            let start = self.symbols().ok()?.symbols_named(symbol).next()?;
+            source_root(&self.lookup(start.address).ok()?.last()?.file)
+        };
+        LANDMARKS.iter().find_map(root).unwrap_or_default()
     }
 
     /// Addresses are counted from the lowest executable one. Nothing at 0 is text: old kernels have their per-CPU
@@ -419,24 +365,18 @@ impl Object {
     }
 }
 
+/// Symbols whose source files every kernel has: what stands before them is the folder of the sources (faddr2line's
+/// way). Debian's compilers are told to leave it off, its assemblers are not.
+const LANDMARKS: [(&str, &str); 3] = [
+    ("start_kernel", "init/main.c"),
+    ("entry_SYSCALL_64", "arch/x86/entry/entry_64.S"),
+    ("vectors", "arch/arm64/kernel/entry.S"),
+];
+
 /// The folder of the sources, when this is the path of the file that every kernel has.
 pub(crate) fn source_root(path: &str) -> Option<String> {
-    path.strip_suffix("init/main.c").filter(|root| root.ends_with('/')).map(str::to_string)
-}
-
-/// Undoes the compression of a module file (`CONFIG_MODULE_COMPRESS_*`).
-fn decompressed(bytes: Bytes) -> Result<Bytes, Error> {
-    const WHAT: &str = "the file";
-    let fail = |reason: String| Error::Compressed { what: WHAT.into(), reason };
-    let decoder: Box<dyn Read + '_> = match &*bytes {
-        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(&*bytes)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(lzma_rust2::XzReader::new(&*bytes, true)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            Box::new(zstd::Decoder::with_buffer(&*bytes).map_err(|e| fail(e.to_string()))?)
-        }
-        _ => return Ok(bytes),
-    };
-    unpack(WHAT, decoder, bytes.len(), u64::MAX).map(Bytes::Owned)
+    let root = LANDMARKS.iter().find_map(|(_, file)| path.strip_suffix(file))?;
+    root.ends_with('/').then(|| root.to_string())
 }
 
 fn kind(elf: &Elf, bytes: &[u8], path: &Path) -> Kind {

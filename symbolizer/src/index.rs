@@ -15,8 +15,9 @@ use std::path::Path;
 use report::BuildId;
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::Bytes;
 use crate::error::Error;
-use crate::image::{Bytes, Kind};
+use crate::image::Kind;
 use format::{Layout, Table};
 pub use lookup::{Chain, Step, SymbolAt};
 

@@ -9,6 +9,7 @@
 //! the debug information, `index` packs and answers, `lazy` does the same for only the units of one crash.
 
 mod budget;
+mod bytes;
 mod debuglink;
 pub mod decode;
 mod disassemble;
@@ -16,6 +17,7 @@ pub mod dump;
 mod dwarf;
 mod elf;
 mod error;
+mod flatten;
 mod foreign;
 mod image;
 mod index;

@@ -1,7 +1,7 @@
-//! One compile unit of DWARF, read and flattened: who runs at each address, on which line, inlined into whom.
+//! One compile unit of DWARF: who runs at each address, on which line, inlined into whom.
 //!
 //! A unit says it three times over: nested functions with address ranges, inlined calls within them, and a line
-//! program. Here the three become one list of disjoint ranges, packed at once into the form of the index.
+//! program. Here they are read; `flatten` makes one list of disjoint ranges of them.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,9 @@ use gimli::{
 
 use crate::budget::{Budget, Work};
 use crate::error::Error;
+use crate::flatten::{Interval, Row, Sequence, flatten, merge};
 use crate::foreign::{Foreign, Units};
-use crate::index::stream::{Cell, Packer};
+use crate::index::stream::Packer;
 
 /// Bytes of a debug section.
 pub(crate) type Slice<'a> = EndianSlice<'a, LittleEndian>;
@@ -158,29 +159,6 @@ fn unit_offset(attribute: &Attribute<Slice<'_>>) -> Option<UnitOffset> {
         AttributeValue::UnitRef(offset) => Some(offset),
         _ => None,
     }
-}
-
-/// Who runs from `start` to `end`; a higher node number is nested deeper.
-#[derive(Clone, Copy)]
-struct Interval {
-    start: u32,
-    end: u32,
-    node: u32,
-}
-
-/// A row of the line program; line 0 and file 0 where a sequence ends.
-#[derive(Clone, Copy)]
-struct Row {
-    address: u32,
-    file: u32,
-    line: u32,
-    column: u32,
-}
-
-struct Sequence {
-    start: u32,
-    end: u32,
-    rows: std::ops::Range<usize>,
 }
 
 struct Reader<'r, 'a> {
@@ -537,78 +515,4 @@ pub(crate) fn demangled(name: Slice<'_>) -> Cow<'_, str> {
         Ok(demangled) => Cow::Owned(format!("{demangled:#}")),
         Err(_) => text,
     }
-}
-
-/// Cuts nested intervals into disjoint segments, the deepest node of each address on top; node 0 is a gap.
-fn flatten(mut intervals: Vec<Interval>) -> Vec<(u32, u32)> {
-    intervals.sort_unstable_by_key(|i| (i.start, i.node));
-    let mut segments: Vec<(u32, u32)> = Vec::with_capacity(intervals.len() * 2);
-    let mut stack: Vec<Interval> = Vec::new();
-    let mut cut = |at: u32, node: u32| match segments.last_mut() {
-        Some(last) if last.0 == at => last.1 = node,
-        Some(last) if last.1 == node => {}
-        _ => segments.push((at, node)),
-    };
-    let close = |stack: &mut Vec<Interval>, until: u32, cut: &mut dyn FnMut(u32, u32)| {
-        while let Some(top) = stack.last().copied().filter(|top| top.end <= until) {
-            while stack.last().is_some_and(|below| below.end <= top.end) {
-                stack.pop();
-            }
-            cut(top.end, stack.last().map_or(0, |below| below.node));
-        }
-    };
-    for interval in intervals {
-        close(&mut stack, interval.start, &mut cut);
-        cut(interval.start, interval.node);
-        stack.push(interval);
-    }
-    close(&mut stack, u32::MAX, &mut cut);
-    segments
-}
-
-/// Lays the rows over the segments: a new range wherever the line or the function changes.
-fn merge(rows: &[Row], sequences: Vec<Sequence>, segments: &[(u32, u32)]) -> Packer {
-    let mut out = Packer::default();
-    let mut segments = segments.iter().copied().peekable();
-    let mut node = 0;
-    let mut reached = 0;
-    for sequence in sequences {
-        // Two sequences for one address: the first one keeps it.
-        if sequence.end <= reached {
-            continue;
-        }
-        let from = sequence.start.max(reached);
-        // Functions without any line before this sequence.
-        while let Some((at, next)) = segments.next_if(|&(at, _)| at < from) {
-            out.put(at.max(reached), Cell { file: 0, line: 0, column: 0, node: next });
-            node = next;
-        }
-        let rows = &rows[sequence.rows];
-        for (i, row) in rows.iter().enumerate() {
-            let end = rows.get(i + 1).map_or(sequence.end, |next| next.address);
-            if end <= from {
-                continue;
-            }
-            let cell = |node| Cell { file: row.file, line: row.line, column: row.column, node };
-            let start = row.address.max(from);
-            if let Some((_, next)) = segments.next_if(|&(at, _)| at == start) {
-                node = next;
-            }
-            out.put(start, cell(node));
-            while let Some((at, next)) = segments.next_if(|&(at, _)| at < end) {
-                node = next;
-                out.put(at, cell(node));
-            }
-        }
-        if let Some((_, next)) = segments.next_if(|&(at, _)| at == sequence.end) {
-            node = next;
-        }
-        out.put(sequence.end, Cell { file: 0, line: 0, column: 0, node });
-        reached = sequence.end;
-    }
-    for (at, next) in segments {
-        out.put(at.max(reached), Cell { file: 0, line: 0, column: 0, node: next });
-    }
-    out.finish();
-    out
 }

@@ -11,10 +11,11 @@ use super::format::{self, GAP, LAST};
 use super::stream::{Packer, Ranges, Span};
 use super::{Index, Meta};
 use crate::budget::Budget;
+use crate::bytes::Bytes;
 use crate::dwarf;
 use crate::error::Error;
 use crate::foreign::Units;
-use crate::image::{self, Bytes};
+use crate::image;
 use crate::symtab::{Symbol, stem};
 use crate::unit::{self, Slice, UnitTable};
 
