@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use handover::{KeyId, ServiceId};
 use tokio::net::TcpListener;
@@ -101,6 +102,10 @@ fn lock(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
+/// How long requests that are under way may take to end once the service is to stop. What they brought is asked for
+/// again: nobody was told that it is kept.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// Serves until `shutdown` completes: then answers what is under way, stops reading, closes the databases.
 pub async fn run(
     listener: TcpListener,
@@ -112,8 +117,21 @@ pub async fn run(
         tokio::spawn(pipeline::run(Arc::clone(&app), stopped.clone())),
         tokio::spawn(jobs::run(Arc::clone(&app), stopped)),
     ];
-    let served =
-        axum::serve(listener, router::router(Arc::clone(&app))).with_graceful_shutdown(shutdown).await;
+    let (leave, mut leaving) = watch::channel(false);
+    let shutdown = async move {
+        shutdown.await;
+        leave.send_replace(true);
+    };
+    let serving = axum::serve(listener, router::router(Arc::clone(&app))).with_graceful_shutdown(shutdown);
+    let too_long = async {
+        // The other end is in `serving`, which lives as long as this.
+        let _ = leaving.wait_for(|leaving| *leaving).await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let served = tokio::select! {
+        served = serving.into_future() => served,
+        () = too_long => Ok(()),
+    };
     stop.send_replace(true);
     for reader in readers {
         if let Err(error) = reader.await {

@@ -69,7 +69,7 @@ struct Serve {
     #[arg(long, env = "LASTWORDS_DATA")]
     data: PathBuf,
     /// Address to listen on.
-    #[arg(long, env = "LASTWORDS_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "LASTWORDS_LISTEN", default_value = "127.0.0.1:8440")]
     listen: SocketAddr,
     /// Ask for a token to read even where only this machine can connect.
     #[arg(long, env = "LASTWORDS_ALWAYS_ASK")]

@@ -1,10 +1,11 @@
 //! Reads evidence: from its bytes in custody to what the dying kernel said. Pages do it again for each view, so
 //! that only what lists need is stored.
 
+use std::panic::RefUnwindSafe;
 use std::sync::Arc;
 
 use handover::manifest::{self, Kind, Manifest};
-use report::{Parsed, Piece};
+use report::{Explanation, Parsed, Piece, Profile};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
@@ -16,6 +17,9 @@ use crate::store::{self};
 /// Logs above this are kept and not read: the largest kernel log buffer in use is 32 MiB
 /// (`CONFIG_LOG_BUF_SHIFT` 25).
 const LOG: i64 = 64 * 1024 * 1024;
+
+/// Notes that are kept of one piece of evidence: more than this tell of nothing but noise.
+const NOTES: usize = 256;
 
 /// A piece of evidence that was read.
 #[derive(Clone, Debug)]
@@ -107,13 +111,30 @@ fn read_now(app: &App, evidence: &Evidence) -> Result<Reading, Error> {
             }
         }
     };
-    let parsed = guarded(&manifest, &bytes).unwrap_or_else(|| {
+    let parsed = guarded(&manifest, &bytes, report::read).unwrap_or_else(|| {
         tracing::error!(evidence = %evidence.evidence_id, "the reader panicked");
         say("reader-failed", "our reader failed on this evidence; the bytes are kept".to_owned());
         report::parse(b"")
     });
     notes.extend(parsed.notes.iter().map(Note::of_parsed));
+    if parsed.reports.is_empty() {
+        // No crash, but perhaps what explains why the machine is gone.
+        notes.extend(parsed.findings.iter().map(Note::of_finding));
+    }
+    notes.truncate(NOTES);
     Ok(Reading { manifest, parsed, notes })
+}
+
+/// Why each report of a piece of evidence got its title, in the order of its reports.
+pub async fn explain(app: &Arc<App>, evidence: Evidence) -> Result<Vec<Explanation>, Error> {
+    let app = Arc::clone(app);
+    let explaining = tokio::task::spawn_blocking(move || {
+        let manifest = manifest(&evidence)?;
+        let bytes = app.blobs.read(&evidence)?.unwrap_or_default();
+        let explained = guarded(&manifest, &bytes, |pieces| report::explain(pieces, Profile::Production).1);
+        explained.ok_or(Error::Inside("our reader failed on this evidence"))
+    });
+    explaining.await.map_err(|_| Error::Inside("explaining a title ended badly"))?
 }
 
 /// The manifest of stored evidence.
@@ -137,13 +158,25 @@ fn left_unread(kind: &Kind) -> Option<&'static str> {
 }
 
 /// Reads foreign bytes; `None` if the reader panics, which is a bug of ours and no reason to lose the evidence.
-fn guarded(manifest: &Manifest, bytes: &[u8]) -> Option<Parsed> {
+fn guarded<T>(
+    manifest: &Manifest,
+    bytes: &[u8],
+    read: impl Fn(&[Piece<'_>]) -> T + RefUnwindSafe,
+) -> Option<T> {
     let pieces: Vec<Piece<'_>> =
         manifest.split(bytes).into_iter().map(|(name, bytes)| Piece { name, bytes }).collect();
-    std::panic::catch_unwind(|| report::read(&pieces)).ok()
+    std::panic::catch_unwind(|| read(&pieces)).ok()
 }
 
 impl Note {
+    fn of_finding(finding: &report::Finding) -> Note {
+        let code = match serde_json::to_value(finding.family) {
+            Ok(serde_json::Value::String(word)) => word,
+            _ => "finding".to_owned(),
+        };
+        Note { line: Some(finding.line), ..Note::of_reader(&code, finding.text.clone()) }
+    }
+
     fn of_reader(code: &str, text: String) -> Note {
         Note { by: By::Reader, code: code.to_owned(), text, line: None, piece: None }
     }

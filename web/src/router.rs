@@ -33,6 +33,7 @@ pub fn router(app: AppState) -> Router {
         .route("/uploads/{upload}", head(uploads::head).patch(uploads::patch).delete(uploads::delete))
         .route("/crashes", get(crashes::list))
         .route("/crashes/{crash_id}", get(crashes::one))
+        .route("/crashes/{crash_id}/explain", get(crashes::explain))
         .route("/signatures", get(signatures::list))
         .route("/signatures/{signature_id}", get(signatures::one).patch(decisions::change))
         .route("/signatures/{signature_id}/merge", post(decisions::merge))

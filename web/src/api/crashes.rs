@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use handover::{BootId, CrashId, NodeId};
-use report::Report;
+use report::{Explanation, Finding, Report};
 use serde::{Deserialize, Serialize};
 
 use super::{Id, Params};
@@ -14,7 +14,7 @@ use crate::paging::{self, After, Page};
 use crate::problem::{Error, not_found};
 use crate::reading::{self, Note};
 use crate::store::signature::SignatureId;
-use crate::store::{crash, image, node};
+use crate::store::{crash, custody, image, node};
 
 /// What a list of crashes may be asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -65,6 +65,8 @@ pub struct Whole {
     #[serde(skip_serializing_if = "Option::is_none")]
     located: Option<Located>,
     notes: Vec<Note>,
+    /// What else the log tells: hardware errors, out of memory, firmware.
+    findings: Vec<Finding>,
     missing: Vec<image::Missing>,
     /// Other crashes of the same boot.
     same_boot: Vec<Mate>,
@@ -84,13 +86,13 @@ struct Mate {
 pub async fn one(State(app): State<AppState>, _: Reader, Id(key): Id<CrashId>) -> Result<Json<Whole>, Error> {
     let db = app.store.read();
     let crash = find(&app, &key).await?;
-    let (report, located, notes) = match reading::of_crash(&app, &crash).await? {
+    let (report, located, notes, findings) = match reading::of_crash(&app, &crash).await? {
         Some((mut reading, number)) => {
             let report = reading.parsed.reports.swap_remove(number);
             let located = locate::known(&app, &crash, &reading.parsed, &report).await?;
-            (Some(report), Some(located), reading.notes)
+            (Some(report), Some(located), reading.notes, reading.parsed.findings)
         }
-        None => (None, None, Vec::new()),
+        None => (None, None, Vec::new(), Vec::new()),
     };
     let filter = crash::Filter { boot: Some(crash.boot_row), ..crash::Filter::default() };
     let mates = crash::list(db, &filter, None, paging::PAGE).await?;
@@ -111,6 +113,7 @@ pub async fn one(State(app): State<AppState>, _: Reader, Id(key): Id<CrashId>) -
         report,
         located,
         notes,
+        findings,
         same_boot,
         crash,
     }))
@@ -119,4 +122,33 @@ pub async fn one(State(app): State<AppState>, _: Reader, Id(key): Id<CrashId>) -
 /// The crash of an id.
 pub async fn find(app: &App, key: &CrashId) -> Result<crash::Crash, Error> {
     crash::by_key(app.store.read(), key).await?.ok_or_else(|| not_found(format!("no crash {key}")))
+}
+
+/// Why a crash is called what it is called.
+#[derive(Debug, Serialize)]
+pub struct Explained {
+    crash_id: CrashId,
+    title: String,
+    explanation: Explanation,
+}
+
+/// `GET /crashes/{crash_id}/explain`: which rule matched where, and which functions were passed over. Read anew by the
+/// rules of now.
+pub async fn explain(
+    State(app): State<AppState>,
+    _: Reader,
+    Id(key): Id<CrashId>,
+) -> Result<Json<Explained>, Error> {
+    let crash = find(&app, &key).await?;
+    for source in crash::sources(app.store.read(), crash.id).await? {
+        let Some(evidence) = custody::by_id(app.store.custody(), source.evidence_row).await? else {
+            continue;
+        };
+        let explained = reading::explain(&app, evidence).await?;
+        let found = explained.into_iter().find(|one| i64::try_from(one.report) == Ok(source.report_no));
+        if let Some(explanation) = found {
+            return Ok(Json(Explained { crash_id: key, title: crash.title, explanation }));
+        }
+    }
+    Err(not_found(format!("the evidence of crash {key} is not kept, or tells of it no more")))
 }

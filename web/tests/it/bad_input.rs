@@ -203,3 +203,21 @@ fn a_browser_shows_its_token_once() {
     let decided = request("POST", &url("/api/v1/service/acknowledge"), None, &[("cookie", cookie)], &[]);
     decided.is_problem(403, "wrong-scope");
 }
+
+#[test]
+fn a_request_that_never_ends_does_not_keep_the_service_from_stopping() {
+    use std::io::Write;
+    let service = Service::start();
+    let mut stream = std::net::TcpStream::connect(service.address).unwrap();
+    let token = service.token("ingest");
+    let head = format!(
+        "POST /api/v1/evidence/offers HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: 1000\r\n\r\n{{"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let begun = std::time::Instant::now();
+    drop(service);
+    let took = begun.elapsed().as_secs();
+    assert!((5..25).contains(&took), "{took} s: it waits for what is under way, and not for ever");
+}

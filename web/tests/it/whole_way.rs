@@ -112,6 +112,9 @@ fn a_crash_shows_its_report_its_evidence_and_its_boot_mates() {
     assert_eq!(whole["report"]["title"], whole["title"]);
     assert!(!whole["report"]["traces"].as_array().unwrap().is_empty());
     assert_eq!(whole["evidence"][0]["evidence_id"], summary.found[0].evidence.to_string());
+    let explained = service.json(&format!("/api/v1/crashes/{id}/explain"));
+    assert_eq!(explained["title"], whole["title"]);
+    assert!(explained["explanation"]["token"].is_string(), "{explained}");
     let signature = whole["signature_id"].as_str().unwrap();
     let signature = service.json(&format!("/api/v1/signatures/{signature}"));
     assert_eq!((&signature["crashes"], &signature["nodes"]), (&1.into(), &1.into()));
