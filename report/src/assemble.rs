@@ -22,6 +22,7 @@ use crate::report::{Function, Report};
 use crate::rules::{Rules, Token};
 use crate::scan::Mark;
 use crate::syscall;
+use crate::taint::Taint;
 use crate::title;
 use crate::trace::{Bpf, Frame};
 
@@ -478,7 +479,7 @@ pub(crate) fn earlier(drafts: &[Draft], notes: &mut Vec<Note>) {
         notes.push(Note::at("earlier-trouble", first.line, text));
         return;
     }
-    let letters = first.report.taint.iter().flat_map(|taint| taint.meanings());
+    let letters = first.report.taint.iter().flat_map(Taint::meanings);
     let told = letters.filter(|(letter, ..)| matches!(letter, 'D' | 'L' | 'M' | 'B'));
     notes.extend(told.map(|(_, _, meaning)| {
         Note::at("earlier-trouble", first.line, format!("{meaning}; it is not in the log"))

@@ -104,12 +104,13 @@ fn s390(text: &str, list: &[Register]) -> Option<Vec<Register>> {
     if let Some(values) = text.trim_start().strip_prefix("Krnl GPRS:") {
         return Some(numbered("R", 0, values));
     }
+    // Most lines of a log end here.
+    list.first().filter(|first| first.name == "R0")?;
     let known = list.iter().filter(|register| register.name.starts_with('R')).count();
-    let values: Vec<&str> = text.split_ascii_whitespace().collect();
-    let continues = list.first().is_some_and(|first| first.name == "R0")
-        && matches!(known, 4 | 8 | 12)
-        && values.len() == 4
-        && values.iter().all(|value| value.len() == 16 && value.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let is_value = |word: &str| word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let continues = matches!(known, 4 | 8 | 12)
+        && text.split_ascii_whitespace().take(5).count() == 4
+        && text.split_ascii_whitespace().all(is_value);
     continues.then(|| numbered("R", known, text))
 }
 

@@ -73,11 +73,22 @@ fn cut(text: &str) -> String {
 
 /// The function in a title: the word behind the last ` in `, with its Rust path.
 pub(crate) fn frame(title: &str) -> Option<&str> {
-    static FORM: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r".* in ((?:<[a-zA-Z0-9_: ]+>)?[a-zA-Z0-9_:]+)")
-            .expect("a constant pattern, used by the tests")
-    });
-    FORM.captures(title)?.get(1).map(|found| found.as_str())
+    title.rmatch_indices(" in ").find_map(|(at, word)| function(&title[at + word.len()..]))
+}
+
+/// `name`, or `<path of a type>::name`.
+fn function(text: &str) -> Option<&str> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
+    let name = |text: &str| text.bytes().take_while(|byte| is_name(*byte)).count();
+    let path = match text.strip_prefix('<') {
+        Some(inner) => {
+            let length = inner.bytes().take_while(|byte| is_name(*byte) || *byte == b' ').count();
+            (length > 0 && inner[length..].starts_with('>')).then_some(length + 2)?
+        }
+        None => 0,
+    };
+    let length = name(&text[path..]);
+    (length > 0).then(|| &text[..path + length])
 }
 
 /// Does a title hold a time stamp, because two lines were merged?
@@ -117,6 +128,7 @@ mod tests {
         assert_eq!(frame("WARNING in foo/usb_submit_urb"), Some("foo"));
         assert_eq!(frame("bug in <a::b::C>::update"), Some("<a::b::C>::update"));
         assert_eq!(frame("kernel panic: oh"), None);
+        assert_eq!(frame("lost in f in (null)"), Some("f"));
     }
 
     #[test]
