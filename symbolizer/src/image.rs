@@ -285,11 +285,10 @@ impl Image {
         if let Some(index) = whole {
             return index.meta().source_root.clone();
         }
-        let root = |(symbol, _): &(&str, &str)| {
-            let start = self.symbols().ok()?.symbols_named(symbol).next()?;
-            source_root(&self.lookup(start.address).ok()?.last()?.file)
-        };
-        LANDMARKS.iter().find_map(root).unwrap_or_default()
+        // faddr2line's way: what stands before `init/main.c`, where `start_kernel` is.
+        let start = self.symbols().ok().and_then(|symbols| symbols.symbols_named("start_kernel").next());
+        let at = start.and_then(|start| self.lookup(start.address).ok()).unwrap_or_default();
+        at.last().and_then(|at| source_root(&at.file)).unwrap_or_default()
     }
 
     /// Addresses are counted from the lowest executable one. Nothing at 0 is text: old kernels have their per-CPU
@@ -365,18 +364,9 @@ impl Object {
     }
 }
 
-/// Symbols whose source files every kernel has: what stands before them is the folder of the sources (faddr2line's
-/// way). Debian's compilers are told to leave it off, its assemblers are not.
-const LANDMARKS: [(&str, &str); 3] = [
-    ("start_kernel", "init/main.c"),
-    ("entry_SYSCALL_64", "arch/x86/entry/entry_64.S"),
-    ("vectors", "arch/arm64/kernel/entry.S"),
-];
-
 /// The folder of the sources, when this is the path of the file that every kernel has.
 pub(crate) fn source_root(path: &str) -> Option<String> {
-    let root = LANDMARKS.iter().find_map(|(_, file)| path.strip_suffix(file))?;
-    root.ends_with('/').then(|| root.to_string())
+    path.strip_suffix("init/main.c").filter(|root| root.ends_with('/')).map(str::to_string)
 }
 
 fn kind(elf: &Elf, bytes: &[u8], path: &Path) -> Kind {
