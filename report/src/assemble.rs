@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use memchr::memmem;
 
+use crate::blame::{blame, source};
 use crate::body::Body;
 use crate::cause::{Aftermath, Draft};
 use crate::corrupted::{self, Corrupted};
@@ -18,13 +19,13 @@ use crate::name::{Named, name};
 use crate::note::Note;
 use crate::profile::Profile;
 use crate::pstore::Reason;
-use crate::report::{Function, Report};
+use crate::report::Report;
 use crate::rules::{Rules, Token};
 use crate::scan::Mark;
 use crate::syscall;
 use crate::taint::Taint;
 use crate::title;
-use crate::trace::{Bpf, Frame};
+use crate::trace::Frame;
 
 /// How many reports of one log are read. A machine that prints more has long told what is wrong with it: the first
 /// half of them holds the root, the last half the death.
@@ -344,63 +345,6 @@ fn report(
         code: None,
         bpf: None,
     }
-}
-
-/// `file:line` in a header.
-fn source(header: &str) -> Option<String> {
-    let is_source = |word: &&str| {
-        let (file, line) = word.rsplit_once(':').unwrap_or((word, ""));
-        let line = line.trim_end_matches(['!', ',']);
-        [".c", ".h", ".rs", ".S"].iter().any(|ending| file.ends_with(ending))
-            && !line.is_empty()
-            && line.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    header.split_ascii_whitespace().find(is_source).map(|word| word.trim_end_matches(['!', ',']).to_owned())
-}
-
-/// Whom to blame: the function of the title; for a panic whoever called it; else the first that is not generic.
-fn blame(report: &mut Report, facts: &Facts, token: &Token, rules: &Rules) {
-    let frames = || facts.ip.iter().chain(facts.traces.iter().flat_map(|trace| &trace.frames));
-    let function = |frame: &Frame| {
-        let name = syscall::strip(frame.name()?).to_owned();
-        Some(Function { name, module: frame.module.clone() })
-    };
-    let guilty = match &report.frame {
-        Some(name) => {
-            let named =
-                |frame: &&Frame| frame.name().is_some_and(|own| own == name || syscall::strip(own) == name);
-            Some(Function {
-                name: name.clone(),
-                module: frames().find(named).and_then(|frame| frame.module.clone()),
-            })
-        }
-        None if token.id == "panic" => panicked(facts).and_then(function),
-        None => None,
-    };
-    let counts =
-        |frame: &&Frame| frame.reliable && frame.name().is_some_and(|name| !rules.skip.matches(name));
-    report.guilty = guilty.or_else(|| frames().find(counts).and_then(function));
-    report.bpf = frames().filter(|frame| frame.reliable).find_map(|frame| match &frame.bpf {
-        Some(program @ Bpf::Program { .. }) => Some(program.label()),
-        _ => None,
-    });
-    let module = report.guilty.as_ref().and_then(|guilty| guilty.module.as_deref());
-    let foreign =
-        facts.modules.iter().any(|known| Some(known.name.as_str()) == module && known.flags.contains('O'));
-    report.subsystem = crate::subsystem::guess(report.source.as_deref(), report.guilty.as_ref(), foreign);
-}
-
-/// The caller of `panic`.
-fn panicked(facts: &Facts) -> Option<&Frame> {
-    let is_panic = |frame: &&Frame| matches!(frame.name(), Some("panic" | "vpanic" | "nmi_panic"));
-    let trace = facts.traces.iter().find(|trace| trace.frames.iter().any(|frame| is_panic(&frame)))?;
-    let mut sure = trace
-        .frames
-        .iter()
-        .filter(|frame| frame.reliable)
-        .skip_while(|frame| !is_panic(frame))
-        .skip_while(is_panic);
-    sure.next()
 }
 
 /// Moves the facts into the report.

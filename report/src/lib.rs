@@ -5,11 +5,13 @@
 //! function in the title. **Corrupted** says that the text was damaged. The **cause** is the report that killed the
 //! machine. **Notes** tell of damage and doubt; reading never fails.
 //!
-//! The way through the crate: [`pstore`] puts records together, `line` takes prefixes off, `header` finds where
-//! reports start, `body` collects the text of one, `format` and `recipe` name it by the rules in `rules/`, and `trace`,
-//! `registers`, `facts` read the rest.
+//! The way through the crate: [`pstore`] puts records together, `join` makes one log of the pieces, `line` and `source`
+//! take prefixes off, `scan` finds where reports start, `body` collects the text of one, `name` and `recipe` name it by
+//! the rules in `rules/`, `facts` reads the rest of it, `assemble` puts it together, `cause` tells which was the death,
+//! and `finding` reads what is no crash: hardware errors, out of memory, firmware.
 
 mod assemble;
+mod blame;
 mod body;
 mod cause;
 mod chooser;
