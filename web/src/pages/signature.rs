@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::frame::{Frame, Nav};
+use super::rate::Rate;
 use super::sentence::Sentence;
 use super::signatures::DAYS;
 use super::{Asked, View, filters, words};
@@ -16,7 +17,7 @@ use crate::store::crash::{self, Crash};
 use crate::store::node::{self, Hit};
 use crate::store::rollup::{self, OnDay, OnRelease};
 use crate::store::signature::{self, Signature, SignatureId};
-use crate::store::{alias, variant};
+use crate::store::{alias, boot, variant};
 use crate::text::Text;
 
 /// Rows of each list; more are behind links.
@@ -33,7 +34,7 @@ pub(crate) struct One {
     signature: Signature,
     /// All its titles, oldest first.
     titles: Vec<String>,
-    releases: Vec<OnRelease>,
+    releases: Vec<Release>,
     /// By day and release in the last 28 days.
     days: Vec<OnDay>,
     variants: Vec<Variant>,
@@ -41,6 +42,15 @@ pub(crate) struct One {
     crashes: Vec<Crash>,
     #[serde(skip)]
     today: i64,
+}
+
+/// This signature on one kernel release.
+#[derive(Debug, Serialize)]
+struct Release {
+    #[serde(flatten)]
+    ever: OnRelease,
+    /// Crashes per 1,000 node-days of the last 28 days; absent where no node reported its boots.
+    rate: Option<Rate>,
 }
 
 /// A stack of this signature.
@@ -92,11 +102,19 @@ async fn load(app: &App, signature: Signature, now_us: i64) -> Result<One, Error
         let frames = variant::frames(db, row.variant_row).await?;
         variants.push(Variant { crashes: row.crashes, first_us: row.first_us, last_us: row.last_us, frames });
     }
-    let releases = rollup::by_release(db, signature.id).await?;
+    let from_day = today - DAYS + 1;
+    let days = rollup::days_of_signature(db, signature.id, from_day).await?;
+    let exposed = boot::exposure(db, from_day * rollup::DAY_US, now_us).await?;
+    let releases = rollup::by_release(db, signature.id).await?.into_iter().map(|ever| {
+        let crashes = days.iter().filter(|day| day.kernel == ever.kernel).map(|day| day.crashes).sum();
+        let exposure = exposed.iter().find(|exposure| exposure.kernel == ever.kernel);
+        Release { rate: exposure.and_then(|exposure| Rate::of(crashes, exposure.up_us)), ever }
+    });
+    let releases: Vec<Release> = releases.collect();
     Ok(One {
         lede: lede(&signature, &releases, now_us),
         titles: alias::titles(db, signature.id).await?,
-        days: rollup::days_of_signature(db, signature.id, today - DAYS + 1).await?,
+        days,
         nodes: node::hit_by(db, signature.id, HITS).await?,
         releases,
         variants,
@@ -106,7 +124,7 @@ async fn load(app: &App, signature: Signature, now_us: i64) -> Result<One, Error
     })
 }
 
-fn lede(signature: &Signature, releases: &[OnRelease], now_us: i64) -> Sentence {
+fn lede(signature: &Signature, releases: &[Release], now_us: i64) -> Sentence {
     let sentence = Sentence::default()
         .strong(words::plural(signature.crashes, "crash", "crashes"))
         .say(" on ")
@@ -206,13 +224,16 @@ impl View for One {
         text.section("By release");
         let rows = self.releases.iter().map(|row| {
             vec![
-                words::count(row.crashes),
-                words::count(row.nodes),
-                words::minute(row.last_us),
-                row.kernel.clone(),
+                words::count(row.ever.crashes),
+                words::count(row.ever.nodes),
+                row.rate.map_or_else(|| "–".into(), |rate| rate.value()),
+                row.rate.map_or_else(|| "–".into(), |rate| rate.range()),
+                words::minute(row.ever.last_us),
+                row.ever.kernel.clone(),
             ]
         });
-        text.table(&[">crashes", ">nodes", "last (UTC)", "kernel"], &rows.collect::<Vec<_>>());
+        let head = [">crashes", ">nodes", ">per 1,000", "95 %", "last (UTC)", "kernel"];
+        text.table(&head, &rows.collect::<Vec<_>>());
         text.section("Stacks");
         for variant in &self.variants {
             text.item(&format!("{:>5}  ", variant.crashes), &variant.shown());

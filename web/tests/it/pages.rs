@@ -350,3 +350,18 @@ fn a_pasted_log_is_told_as_a_crash_and_not_kept() {
     assert_eq!(service.json("/crashes.json"), before, "nothing was kept");
     request("POST", &format!("{url}.json"), None, &[], &vec![b'a'; 9 << 20]).is_problem(413, "log-too-large");
 }
+
+#[test]
+fn a_browser_shows_its_token_once_and_then_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::on(folder.path(), false);
+    let refused = service.get("/nodes").text();
+    assert!(refused.contains("action=\"/session\"") && refused.contains("name=\"back\" value=\"/nodes\""));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let body = format!("token={}&back=%2Fnodes", service.token("read"));
+    let shown = request("POST", &format!("{}/session", service.url()), None, &form, body.as_bytes());
+    assert_eq!((shown.status, shown.header("location")), (303, "/nodes"));
+    let cookie = shown.header("set-cookie").split(';').next().unwrap().to_owned();
+    let read = request("GET", &format!("{}/nodes", service.url()), None, &[("cookie", &cookie)], &[]);
+    assert_eq!(read.status, 200);
+}
