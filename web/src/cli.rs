@@ -51,10 +51,13 @@ impl Reindex {
         let setup = Setup { data, open_to_local_readers: false };
         let app = app::open(&setup).await.context("opening the data folder")?;
         let outcome = reindex::run(&app, all, dry_run).await.context("naming evidence again")?;
+        let mut table = String::new();
         for (reindex::Change { old, new }, crashes) in &outcome.changes {
             let word = |title: &Option<String>| title.clone().unwrap_or_else(|| "(no report)".to_owned());
-            println!("{crashes}\t{}\t{}", word(old), word(new));
+            table += &format!("{crashes}\t{}\t{}\n", word(old), word(new));
         }
+        // Whoever reads only the head of it closes the pipe.
+        let _ = std::io::stdout().write_all(table.as_bytes());
         let changed: u64 = outcome.changes.values().sum();
         let done = if dry_run { "would change" } else { "changed" };
         eprintln!("{} pieces of evidence read; the titles of {changed} crashes {done}", outcome.read);
