@@ -89,7 +89,7 @@ pub(crate) fn join(pieces: &[Piece<'_>], profile: Profile) -> Joined {
         if line.hole == Some(Hole::Lost) {
             notes.push(Note::at(
                 "part-missing",
-                log.lines().len() - 1,
+                log.lines().len().saturating_sub(1),
                 "a part of the dump is missing before this line",
             ));
         }
@@ -166,7 +166,13 @@ fn records<'a>(
     let mut lines: Vec<Raw<'a>> = Vec::new();
     let (mut reason, mut before) = (None, None);
     for index in event {
-        let (body, ecc) = split_ecc(&texts[*index]);
+        let mut text: &[u8] = &texts[*index];
+        if text.len() > excerpt::WHOLE_MAX {
+            // No backend keeps so much; the newest lines stand at the end.
+            text = &text[text.len() - excerpt::WHOLE_MAX..];
+            notes.push(Note::new("record-cut", format!("only the end of {} is read", pieces[*index].name)));
+        }
+        let (body, ecc) = split_ecc(text);
         if let Some(ecc) = ecc.filter(|ecc| !ecc.starts_with(b"ECC: No errors")) {
             let said = String::from_utf8_lossy(ecc).into_owned();
             notes.push(Note::new("ecc", format!("{}: {said}", pieces[*index].name)));
@@ -321,6 +327,15 @@ mod tests {
             0..4,
             &[],
         );
+    }
+
+    #[test]
+    fn of_a_record_no_backend_keeps_the_end_is_read() {
+        let huge =
+            format!("Panic#1 Part1\n{}{}", "x".repeat(excerpt::WHOLE_MAX), "\n<6>[    0.000000] line 0\n");
+        let joined = join(&[Piece { name: "dmesg-ramoops-0", bytes: huge.as_bytes() }], Profile::Production);
+        assert_eq!(joined.notes[0].code, "record-cut");
+        assert_eq!(joined.log.message_text(1), "line 0");
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub struct Line {
 /// 1 KiB (`PRINTK_MESSAGE_MAX` 2048), and what damaged memory makes of it need not be searched.
 pub(crate) const LINE_MAX: usize = 8192;
 
+/// The longest joined text, so that places fit in 32 bits. One piece gives 4 MiB at most; hundreds of them are no crash.
+const TEXT_MAX: usize = 1 << 30;
+
 impl Log {
     pub(crate) fn piece(&mut self, name: &str) -> u16 {
         self.pieces.push(name.to_owned());
@@ -66,6 +69,9 @@ impl Log {
     /// Takes one line (no line feed in it); its number is that of the source.
     pub(crate) fn push(&mut self, raw: &[u8], number: u32, piece: u16, profile: Profile) {
         let start = self.text.len();
+        if start + raw.len() >= TEXT_MAX {
+            return;
+        }
         // Carriage returns go before anything else looks: serial consoles end lines with `\r\n`, or with several.
         match memchr::memchr(b'\r', raw) {
             None => self.text.extend_from_slice(raw),
