@@ -85,7 +85,7 @@ def blazecli(path, obj, addresses):
             text = line.strip()
             if text.startswith('<no-symbol>'):
                 continue
-            found = re.match(r'(\S+) @(?: 0x[0-9a-f]+\+0x[0-9a-f]+)?(?: (\S+:\d+(?::\d+)?))?(?: \[inlined\])?$', text)
+            found = re.match(r'(.+?) @(?: 0x[0-9a-f]+\+0x[0-9a-f]+)?(?: (\S+:\d+(?::\d+)?))?(?: \[inlined\])?$', text)
             if not found:
                 sys.exit(f'blazecli: cannot read {line!r}')
             # The outer function comes first, then what is inlined into it.

@@ -20,6 +20,9 @@ const MAX_UNIT_RANGES: usize = 1 << 20;
 /// When a batch of addresses needs more units than this, reading all of them in parallel is faster.
 const MAX_LAZY_UNITS: usize = 400;
 
+/// The largest alignment of functions (`CONFIG_FUNCTION_ALIGNMENT_64B`).
+const PADDING: u64 = 64;
+
 /// What has been read of an object so far.
 #[derive(Debug, Default)]
 pub(crate) struct Lazy {
@@ -120,6 +123,14 @@ impl Lazy {
             claims.extend(holding(unlisted, address));
         }
         claims.sort_by_key(|claim| (claim.end - claim.start, claim.unit));
+        if claims.is_empty() {
+            // Behind the last function of a unit its line table goes on to the next, over the padding.
+            let before = listed.ranges.partition_point(|range| range.start <= address);
+            let before = before.checked_sub(1).map(|at| listed.ranges[at]);
+            claims.extend(
+                before.filter(|range| address.checked_sub(range.end).is_some_and(|gap| gap < PADDING)),
+            );
+        }
         Ok(claims)
     }
 

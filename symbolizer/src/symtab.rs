@@ -91,8 +91,12 @@ pub(crate) fn text_symbols(elf: &Elf, bytes: &[u8]) -> Result<Symbols, Error> {
         });
     }
     let text = |symbol: &Symbol| string_at(strings, symbol.name as usize);
+    // Names that begin with underscores are the second choice of kallsyms too (`compare_symbols`).
+    let key = |symbol: &Symbol| (symbol.address, symbol.rank);
+    let underscores = |symbol: &Symbol| text(symbol).iter().take_while(|&&b| b == b'_').count();
     symbols.sort_unstable_by(|a, b| {
-        (a.address, a.rank).cmp(&(b.address, b.rank)).then_with(|| text(a).cmp(text(b)))
+        let by_name = || underscores(a).cmp(&underscores(b)).then_with(|| text(a).cmp(text(b)));
+        key(a).cmp(&key(b)).then_with(by_name)
     });
     symbols.dedup_by(|b, a| a.address == b.address && text(a) == text(b));
     measure(elf, &mut symbols);
