@@ -8,6 +8,8 @@ use crate::pages::filters::{self, Markup};
 const ROW: usize = 23;
 /// Frames deep: below this the system call's own frames follow, which do not tell faults apart.
 const DEPTH: usize = 14;
+/// In a narrower frame the number would lie on the name; it is in the title and in the table.
+const NUMBERED: f64 = 34.0;
 /// A narrower frame has no room for a letter of its name, in per cent of the width.
 const NARROW: f64 = 6.0;
 
@@ -49,9 +51,9 @@ impl Icicle {
         self.frames.is_empty()
     }
 
-    /// Not all stacks go through it, so that its number says something.
-    fn is_part(&self, frame: &Frame) -> bool {
-        frame.crashes < self.total
+    /// Not all stacks go through it, so that its number says something, and there is room for it.
+    fn is_numbered(&self, frame: &Frame) -> bool {
+        frame.crashes < self.total && frame.width >= NUMBERED
     }
 }
 
