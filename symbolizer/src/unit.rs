@@ -372,7 +372,8 @@ impl<'a> Reader<'_, 'a> {
                     }
                     sequences.push(Sequence {
                         start: rows[begin].address,
-                        end: address,
+                        // A table that ends before its last row has no sense, but must not confuse the order.
+                        end: address.max(rows[rows.len() - 1].address),
                         rows: begin..rows.len(),
                     });
                 }
