@@ -14,7 +14,7 @@ use crate::blobs::Blobs;
 use crate::clock::now_us;
 use crate::problem::Error;
 use crate::store::Store;
-use crate::store::writer::{Signer, Writer};
+use crate::store::writer::{Ask, Signer, Writer};
 use crate::symbols::Symbols;
 use crate::{jobs, pipeline, random, router, secrets, store};
 
@@ -137,6 +137,9 @@ pub async fn run(
         if let Err(error) = reader.await {
             tracing::error!(%error, "a background task ended badly");
         }
+    }
+    if app.writer.ask(Ask::Stop).await.is_err() {
+        tracing::warn!("custody's writer did not stop in order; what it told is on the disk all the same");
     }
     app.store.close().await;
     served.map_err(|source| Error::Disk { doing: "serving from", path: PathBuf::from("the socket"), source })

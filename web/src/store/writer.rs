@@ -53,6 +53,8 @@ pub enum Ask {
     },
     /// Somebody has seen that a backup was restored.
     Acknowledge,
+    /// The service stops: answered once the database is closed.
+    Stop,
     /// A receipt for evidence that may be here already; nothing is answered if it is not.
     Again {
         /// Which.
@@ -105,7 +107,8 @@ pub struct Signer {
 }
 
 impl Writer {
-    /// Starts the writer on its connection. It ends, and closes the connection, when the last door is dropped.
+    /// Starts the writer on its connection. It ends, and closes the connection, by [`Ask::Stop`] or when the last
+    /// door is dropped.
     pub fn start(connection: SqliteConnection, signer: Signer) -> Writer {
         let (queue, requests) = mpsc::channel(QUEUE);
         let writer = Writer { queue, healthy: Arc::new(AtomicBool::new(true)), committed: Arc::default() };
@@ -148,6 +151,7 @@ async fn run(
             batch.push(next);
         }
         let (asks, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|r| (r.ask, r.reply)).unzip();
+        let stopping = asks.iter().any(|ask| matches!(ask, Ask::Stop));
         let answers = match commit(&mut connection, &signer, asks).await {
             Ok(answers) => {
                 healthy.store(true, Ordering::Relaxed);
@@ -160,11 +164,24 @@ async fn run(
                 replies.iter().map(|_| Err(Refused::Failed)).collect()
             }
         };
-        for (reply, answer) in replies.into_iter().zip(answers) {
-            // A client that went away finds its receipt when it asks again.
-            let _ = reply.send(answer);
+        if stopping {
+            close(connection).await;
+            send(replies, answers);
+            return;
         }
+        send(replies, answers);
     }
+    close(connection).await;
+}
+
+fn send(replies: Vec<oneshot::Sender<Answer>>, answers: Vec<Answer>) {
+    for (reply, answer) in replies.into_iter().zip(answers) {
+        // A client that went away finds its receipt when it asks again.
+        let _ = reply.send(answer);
+    }
+}
+
+async fn close(connection: SqliteConnection) {
     if let Err(error) = connection.close().await {
         tracing::warn!(%error, "closing custody.db");
     }
@@ -231,6 +248,7 @@ async fn answer(db: &mut SqliteConnection, signer: &Signer, ask: Ask) -> Result<
             super::service::acknowledge(db).await?;
             return Ok(None);
         }
+        Ask::Stop => return Ok(None),
     };
     let kept = kept(db, &evidence_id).await?;
     match (kept, ask) {
@@ -254,7 +272,7 @@ async fn answer(db: &mut SqliteConnection, signer: &Signer, ask: Ask) -> Result<
             put_evidence(db, None, &manifest, Disposition::Counted, received_us).await?;
             sign(db, signer, About::new(&manifest, received_us), Disposition::Counted, None).await.map(Some)
         }
-        (_, Ask::Again { .. } | Ask::RolledBack { .. } | Ask::Acknowledge) => Ok(None),
+        (_, Ask::Again { .. } | Ask::RolledBack { .. } | Ask::Acknowledge | Ask::Stop) => Ok(None),
     }
 }
 
