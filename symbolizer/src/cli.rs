@@ -60,7 +60,7 @@ struct Decode {
     /// Print one line of JSON a log: file, and title, type and frame of its reports.
     #[arg(long)]
     json_lines: bool,
-    /// Whose rules name the reports; `scoring` is the default with --json-lines.
+    /// Whose rules name the reports; `scoring` is the default for plain logs with --json-lines.
     #[arg(long, value_enum)]
     profile: Option<Rules>,
 }
@@ -162,8 +162,7 @@ fn decode(args: &Decode, out: &mut impl Write) -> Result<(), Failure> {
     args.debug_dir.iter().try_for_each(|folder| library.add_folder(folder))?;
     let profile = match args.profile {
         Some(Rules::Scoring) => Profile::Scoring,
-        None if args.json_lines => Profile::Scoring,
-        _ => Profile::Production,
+        Some(Rules::Production) | None => Profile::Production,
     };
     let mut cases = Vec::new();
     let mut dumps = Vec::new();
@@ -180,7 +179,12 @@ fn decode(args: &Decode, out: &mut impl Write) -> Result<(), Failure> {
         eprintln!("lastwords-decode: {}: only the beginning was read, it is too long", case.name);
     }
     if args.json_lines {
-        return cases.iter().try_for_each(|case| json_line(case, profile, out));
+        // The corpus' logs are a fuzzer's, and its titles are by the letter; records are of a fleet's machines.
+        let by_letter = |case: &Case| args.profile.is_none() && !case.records;
+        return cases.iter().try_for_each(|case| {
+            let profile = if by_letter(case) { Profile::Scoring } else { profile };
+            json_line(case, profile, out)
+        });
     }
     if args.json {
         let mut crashes: Vec<Crash> = cases.iter().map(|case| Crash::of(case, profile, &library)).collect();

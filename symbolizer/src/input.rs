@@ -22,6 +22,8 @@ pub struct Case {
     pub pieces: Vec<(String, Vec<u8>)>,
     /// A piece was longer than we read.
     pub cut: bool,
+    /// The pieces are pstore records: what a machine left, not what a fuzzer's console showed.
+    pub records: bool,
 }
 
 impl Case {
@@ -42,7 +44,7 @@ pub fn is_dump(path: &Path) -> bool {
 /// Standard input, as one log.
 pub fn standard_input() -> Result<Case, Error> {
     let (bytes, cut) = read_capped(std::io::stdin().lock()).map_err(|e| e.at(Path::new("-")))?;
-    Ok(Case { name: "-".into(), pieces: vec![("-".into(), bytes)], cut })
+    Ok(Case { name: "-".into(), pieces: vec![("-".into(), bytes)], cut, records: false })
 }
 
 /// A file is one log. In a folder the pstore records of each crash are one case, every other file is one, and so is
@@ -68,7 +70,7 @@ pub fn path(path: &Path) -> Result<Vec<Case>, Error> {
 fn file(path: &Path, name: &str) -> Result<Case, Error> {
     let open = std::fs::File::open(path).map_err(Error::io("open"));
     let (bytes, cut) = open.and_then(read_capped).map_err(|e| e.at(path))?;
-    Ok(Case { name: name.into(), pieces: vec![(name_of(path), bytes)], cut })
+    Ok(Case { name: name.into(), pieces: vec![(name_of(path), bytes)], cut, records: false })
 }
 
 /// The crashes among the records of one folder.
@@ -99,7 +101,7 @@ fn records(folder: &Path, files: &[PathBuf]) -> Result<Vec<Case>, Error> {
         let pieces = group.records.iter().filter_map(|&at| read.get(at));
         let cut = pieces.clone().any(|(.., cut)| *cut);
         let pieces = pieces.map(|(name, bytes, ..)| (name.clone(), bytes.clone())).collect();
-        cases.push(Case { name, pieces, cut });
+        cases.push(Case { name, pieces, cut, records: true });
     }
     Ok(cases)
 }
