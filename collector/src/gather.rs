@@ -223,7 +223,7 @@ fn read_one(disk: &dyn Disk, record: &Record, kind: &manifest::Kind) -> Read {
     let piece = Some(record.name.as_str());
     let (bytes, whole, mut notes) = match record.form {
         Form::Text => read_file(disk, record),
-        Form::Dump => read_dump(record),
+        Form::Dump => read_dump(disk, record),
     };
     if whole && bytes.is_empty() {
         notes.push(note("empty", piece, None));
@@ -251,7 +251,7 @@ fn read_file(disk: &dyn Disk, record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
 }
 
 /// The kernel log in a dump of memory. The dump itself stays where it is.
-fn read_dump(record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
+fn read_dump(disk: &dyn Disk, record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
     let piece = Some(record.name.as_str());
     match vmcore::open(&record.path) {
         Ok(dump) => {
@@ -265,6 +265,8 @@ fn read_dump(record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
             }
             (bytes, excess == 0, notes)
         }
+        // Named like a dump and something else: what is in it may be a log after all.
+        Err(vmcore::Error::Unknown(_)) => read_file(disk, record),
         Err(error) => (Vec::new(), false, vec![note("unreadable", piece, Some(error.to_string()))]),
     }
 }

@@ -47,10 +47,10 @@ pub fn scan(disk: &dyn Disk, crash: &Path, now_us: i64) -> io::Result<Scan> {
     Ok(scan)
 }
 
-/// `vmcore-dmesg.txt` (RHEL), `dmesg.STAMP` (Debian), `dmesg` and `dmesg.txt` (SUSE). Not `kexec-dmesg.log`, the
-/// crash kernel's own.
+/// `vmcore-dmesg.txt` (RHEL), `dmesg.STAMP` (Debian), `dmesg` and `dmesg.txt` (SUSE), `vmcore.dmesg.txt` (by hand).
+/// Not `kexec-dmesg.log`, the crash kernel's own.
 fn is_log(name: &str) -> bool {
-    name == "vmcore-dmesg.txt" || name == "dmesg" || name.starts_with("dmesg.")
+    name == "dmesg" || name.starts_with("dmesg.") || name.ends_with("dmesg.txt")
 }
 
 /// `vmcore`, `vmcore.flat`, `vmcore.STAMP`, `dump.STAMP`, uncompressed. The content decides; a name is a hint.

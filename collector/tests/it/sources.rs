@@ -127,3 +127,16 @@ fn a_dump_without_its_text_gives_its_log() {
         .unwrap_or_else(|_| fs::read(dump.to_str().unwrap().replace(".zlib", ".dmesg.txt")).unwrap());
     assert!(service.bytes(&summary.found[0].evidence) == text, "the log differs from makedumpfile's");
 }
+
+#[test]
+fn what_is_named_like_a_dump_and_is_none_is_handed_over_as_it_is() {
+    let (node, service) = (Node::new(), Service::start());
+    for name in ["202611220800/vmcore.202611220800", "by-hand/vmcore.dmesg.txt"] {
+        file(&node.path("crash").join(name), format!("[    1.0] {name}\n"), DIED);
+    }
+    let summary = node.run(&config(&node, &service));
+    assert_eq!((summary.exit, summary.receipts.len()), (Exit::Done, 2), "{summary:?}");
+    for seen in &summary.found {
+        assert!(service.bytes(&seen.evidence).starts_with(b"[    1.0] "), "{seen:?}");
+    }
+}
