@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,13 @@ use crate::reading::{self, Reading};
 use crate::store::crash::{self, Crash};
 use crate::store::evidence;
 use crate::{cli, health, locate};
+
+/// Says a line; whoever closed the pipe (`| head`) has read enough, and the demo goes on.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        let _ = writeln!(io::stdout(), $($words)*);
+    }};
+}
 
 /// How long reading and locating two dozen records may take before the demo says that something is wrong.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -113,11 +120,11 @@ impl Demo {
         let (end, ended) = oneshot::channel::<()>();
         let serving = tokio::spawn(app::run(listener, Arc::clone(&app), async { drop(ended.await) }));
 
-        println!("The service runs at {url} and keeps what it gets in {}\n", data.display());
+        say!("The service runs at {url} and keeps what it gets in {}\n", data.display());
         let right = hand_over(&app, &url, &data, &fixtures).await?;
-        println!("\nLook at it: {url}/");
+        say!("\nLook at it: {url}/");
         if !once {
-            println!("It goes on until Ctrl-C.");
+            say!("It goes on until Ctrl-C.");
             cli::stop().await;
         }
         drop(end);
@@ -137,7 +144,7 @@ async fn hand_over(app: &Arc<App>, url: &str, data: &Path, fixtures: &Path) -> a
         fixtures.display()
     );
     let symbols = put_symbols(url, data, fixtures)?;
-    println!("{symbols} debug files put in\n");
+    say!("{symbols} debug files put in\n");
     let mut right = true;
     for machine in &machines {
         let summary = run(machine).await?;
@@ -151,7 +158,7 @@ async fn hand_over(app: &Arc<App>, url: &str, data: &Path, fixtures: &Path) -> a
     }
     settle(app).await?;
     let more = crash::count(app.store.read()).await? - crashes;
-    println!("\nEvery agent ran a second time: {receipts} receipts, {more} new crashes");
+    say!("\nEvery agent ran a second time: {receipts} receipts, {more} new crashes");
     Ok(right && more == 0)
 }
 
@@ -170,34 +177,37 @@ async fn show(app: &Arc<App>, machine: &Machine, summary: &Summary) -> anyhow::R
     let Machine { name, truth: Known { titles, fault, lines }, .. } = machine;
     let mut right = true;
     for seen in &summary.found {
-        println!("{name}");
+        say!("{name}");
         let Some(read) = evidence::by_key(app.store.read(), &seen.evidence).await? else {
-            println!("    evidence {} waits in the spool", seen.evidence);
+            say!("    evidence {} waits in the spool", seen.evidence);
             continue;
         };
         match named(app, read.id).await? {
             Some(crash) => {
                 let agrees = titles.contains(&crash.title);
-                println!("    {}  ({})", crash.title, judge(!titles.is_empty(), agrees, &mut right));
+                say!("    {}  ({})", crash.title, judge(!titles.is_empty(), agrees, &mut right));
                 let found = places(app, &crash).await?;
                 if let Some(place) = fault.as_ref().or(found.first()) {
                     let all = fault.iter().chain(lines).all(|line| found.contains(line));
                     let verdict = judge(fault.is_some(), all, &mut right);
-                    println!("    {place}  ({verdict}; {} places in the module)", lines.len());
+                    say!("    {place}  ({verdict}; {} places in the module)", lines.len());
                 }
             }
-            None => println!("    nobody could name it  ({})", judge(!titles.is_empty(), false, &mut right)),
+            None => say!("    nobody could name it  ({})", judge(!titles.is_empty(), false, &mut right)),
         }
         match summary.receipts.iter().find(|receipt| receipt.evidence_id == seen.evidence) {
-            Some(receipt) => println!(
+            Some(receipt) => say!(
                 "    receipt {} of node {}: {}, {} bytes",
-                receipt.seq, receipt.node_id, receipt.disposition, receipt.size
+                receipt.seq,
+                receipt.node_id,
+                receipt.disposition,
+                receipt.size
             ),
-            None => println!("    handed over before: evidence {}", seen.evidence),
+            None => say!("    handed over before: evidence {}", seen.evidence),
         }
     }
     for trouble in &summary.troubles {
-        println!("{name}\n    {trouble}");
+        say!("{name}\n    {trouble}");
     }
     Ok(right)
 }
