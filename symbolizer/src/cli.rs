@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::patience::Patience;
 use crate::symbols_cli::{self, Symbols};
 use crate::vmcore_cli::{self, Vmcore};
+use crate::why::Why;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use report::{Parsed, Piece, Profile, Report};
 use serde::Serialize;
@@ -54,6 +55,9 @@ struct Decode {
     /// A folder of sources: the lines around the instruction that faulted are shown from it.
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
+    /// Also say why each report got its name, and what looked like a report and is none.
+    #[arg(long, conflicts_with = "json_lines")]
+    explain: bool,
     /// Print one JSON document.
     #[arg(long, conflicts_with = "json_lines")]
     json: bool,
@@ -187,7 +191,11 @@ fn decode(args: &Decode, out: &mut impl Write) -> Result<(), Failure> {
         });
     }
     if args.json {
-        let mut crashes: Vec<Crash> = cases.iter().map(|case| Crash::of(case, profile, &library)).collect();
+        let crash = |case| {
+            let why = args.explain.then(|| Why::of(case, profile).1);
+            Crash { why, ..Crash::of(case, profile, &library) }
+        };
+        let mut crashes: Vec<Crash> = cases.iter().map(crash).collect();
         for path in dumps {
             crashes.push(Crash::of_dump(path, profile, &library)?);
         }
@@ -202,7 +210,12 @@ fn decode(args: &Decode, out: &mut impl Write) -> Result<(), Failure> {
     for (number, case) in cases.iter().enumerate() {
         heading(out, number, &case.name)?;
         let style = Style { source: args.source.as_deref(), ..style() };
-        write!(out, "{}", annotate(&case.parse(profile), &library, style))?;
+        if args.explain {
+            let (parsed, why) = Why::of(case, profile);
+            write!(out, "{}{}", annotate(&parsed, &library, style), why.text(&parsed))?;
+        } else {
+            write!(out, "{}", annotate(&case.parse(profile), &library, style))?;
+        }
     }
     for (number, path) in dumps.iter().enumerate() {
         heading(out, cases.len() + number, &path.to_string_lossy())?;
@@ -283,6 +296,9 @@ struct Crash {
     /// Index of the report that killed the machine.
     cause: Option<usize>,
     reports: Vec<Decoded>,
+    /// Why the reports got their names, with --explain.
+    #[serde(flatten)]
+    why: Option<Why>,
     /// What a dump holds besides its log.
     #[serde(skip_serializing_if = "Option::is_none")]
     dump: Option<Memory>,
@@ -323,6 +339,7 @@ impl Crash {
         Crash {
             file,
             reports: reports.collect(),
+            why: None,
             dump: None,
             cause: parsed.cause(),
             kernel: parsed.kernel,

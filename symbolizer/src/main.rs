@@ -4,6 +4,7 @@ mod cli;
 mod patience;
 mod symbols_cli;
 mod vmcore_cli;
+mod why;
 
 use std::process::ExitCode;
 

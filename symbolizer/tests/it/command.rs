@@ -119,3 +119,64 @@ fn standard_input_is_a_log() {
     assert!(nothing.status.success());
     assert!(String::from_utf8_lossy(&nothing.stdout).starts_with("No crash in this log.\n"));
 }
+
+#[test]
+fn a_title_is_explained_rule_by_rule() {
+    let case = fixtures().join("pstore/6.12.117+deb12-cloud-amd64-refcount");
+    let output = run(&["--explain", case.to_str().unwrap()], "");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let why = said.split("\nWhy: ").nth(1).unwrap();
+    assert!(why.starts_with("WARNING: refcount bug in use_freed_engine\n"), "{why}");
+    assert!(why.contains("skipped   refcount_warn_saturate (line "), "{why}");
+    assert!(why.contains("chosen    use_freed_engine\n"), "{why}");
+    let look_alike = "[    1.000000] INFO: NMI handler (x) took too long to run: 3 msecs\n";
+    let said = String::from_utf8(run(&["--explain", "-"], look_alike).stdout).unwrap();
+    assert!(said.contains("line 1: token info, refused by info.nmi-handler"), "{said}");
+}
+
+#[test]
+fn records_are_named_by_production_and_logs_by_the_letter() {
+    let case = fixtures().join("pstore/6.12.117+deb12-cloud-amd64-rcu");
+    let by_default = |path: &str| String::from_utf8(run(&["--json-lines", path], "").stdout).unwrap();
+    let records = by_default(case.to_str().unwrap());
+    assert!(records.contains("INFO: rcu detected stall in crash_rcu"), "{records}");
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("console");
+    std::fs::copy(case.join("dmesg-ramoops-0"), &log).unwrap();
+    let log = by_default(log.to_str().unwrap());
+    assert!(log.contains("INFO: rcu detected stall in corrupted"), "{log}");
+}
+
+#[test]
+fn a_dump_gives_its_log_facts_and_tasks() {
+    let dump = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../shared/artifacts/vmcore/6.12.117+deb12-cloud-amd64-sysrq"
+    );
+    let (dump, reference) = (format!("{dump}.zlib"), format!("{dump}.dmesg.txt"));
+    let Ok(reference) = std::fs::read(&reference) else {
+        println!("skipped: no {reference}");
+        return;
+    };
+    assert!(run(&["vmcore", "log", &dump], "").stdout == reference, "the log is makedumpfile's");
+    let facts = String::from_utf8(run(&["vmcore", "facts", "--json", &dump], "").stdout).unwrap();
+    assert!(facts.contains("\"panic_cpu\": 1,") && facts.contains("\"comm\": \"init\""), "{facts}");
+    let tasks = run(&["vmcore", "tasks", "--json", &dump], "").stdout;
+    let tasks: Vec<serde_json::Value> = serde_json::from_slice(&tasks).unwrap();
+    assert_eq!((tasks.len(), &tasks[0]["comm"]), (69, &"swapper/0".into()));
+    let text = String::from_utf8(run(&[&dump], "").stdout).unwrap();
+    assert!(text.starts_with("kernel panic: sysrq triggered crash\n"), "{text}");
+    assert!(text.contains("init (1, R) on CPU 1, which panicked\n     __crash_kexec+0x11c\n"), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    let small = folder.path().join("small");
+    let made = run(&["vmcore", "extract", &dump, small.to_str().unwrap()], "");
+    assert!(made.status.success(), "{made:?}");
+    let small = small.to_str().unwrap();
+    assert!(run(&["vmcore", "log", small], "").stdout == reference, "the small dump has the same log");
+    refuses(
+        &["vmcore", "log", "nowhere"],
+        "",
+        66,
+        "lastwords-decode: reading the dump nowhere: No such file or directory (os error 2)\n",
+    );
+}
