@@ -48,7 +48,8 @@ fn every_true_frame_is_found_in_the_log_with_its_lines() {
             found += 1;
         }
     }
-    assert!(found > 40 && proofs > 10, "only {found} frames, {proofs} proofs");
+    // What the fixtures alone hold.
+    assert!(found >= 42 && proofs >= 10, "only {found} frames, {proofs} proofs");
 }
 
 #[test]
