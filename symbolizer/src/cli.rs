@@ -14,6 +14,7 @@ use serde::Serialize;
 use symbolizer::decode::{Style, annotate};
 use symbolizer::dump::annotate_tasks;
 use symbolizer::input::{self, Case};
+use symbolizer::terminal::shown;
 use symbolizer::{Error, Library, ResolvedReport, chain, resolve_report};
 
 /// Reads kernel crash logs and says what happened, and where in the source.
@@ -212,9 +213,11 @@ fn decode(args: &Decode, out: &mut impl Write) -> Result<(), Failure> {
         let style = Style { source: args.source.as_deref(), ..style() };
         if args.explain {
             let (parsed, why) = Why::of(case, profile);
-            write!(out, "{}{}", annotate(&parsed, &library, style), why.text(&parsed))?;
+            let text = annotate(&parsed, &library, style) + &why.text(&parsed);
+            out.write_all(shown(&text, style.colour).as_bytes())?;
         } else {
-            write!(out, "{}", annotate(&case.parse(profile), &library, style))?;
+            let text = annotate(&case.parse(profile), &library, style);
+            out.write_all(shown(&text, style.colour).as_bytes())?;
         }
     }
     for (number, path) in dumps.iter().enumerate() {
@@ -238,15 +241,16 @@ fn dump(path: &Path, profile: Profile, library: &Library, out: &mut impl Write) 
     let log = dump.log();
     let name = path.to_string_lossy();
     let parsed = report::read_with(&[Piece { name: &name, bytes: log.text.as_bytes() }], profile);
-    write!(out, "{}", annotate(&parsed, library, style()))?;
+    let style = style();
+    let log = annotate(&parsed, library, style);
+    out.write_all(shown(&log, style.colour).as_bytes())?;
     let reading = format!("reading the tasks of {name}");
     let (facts, tasks) = Patience::during(&reading, || (dump.facts(), dump.tasks()));
-    writeln!(out)?;
-    write!(out, "{}", annotate_tasks(&facts, &tasks, library, style()))?;
+    let mut text = format!("\n{}", annotate_tasks(&facts, &tasks, library, style));
     for note in dump.notes().iter().chain(&facts.notes) {
-        writeln!(out, "note: {}", note.text)?;
+        text += &format!("note: {}\n", note.text);
     }
-    Ok(())
+    Ok(out.write_all(shown(&text, style.colour).as_bytes())?)
 }
 
 /// The form that the corpus' scoring program reads.

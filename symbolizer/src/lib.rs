@@ -30,6 +30,7 @@ pub mod source;
 mod store;
 mod symtab;
 mod system_map;
+pub mod terminal;
 mod text;
 mod unit;
 

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use symbolizer::Library;
 use symbolizer::dump::annotate_tasks;
+use symbolizer::terminal::shown;
 use vmcore::{Dump, Note};
 
 use crate::cli::{Failure, style};
@@ -65,7 +66,7 @@ pub fn run(command: &Vmcore, out: &mut impl Write) -> Result<(), Failure> {
             if *json {
                 pretty(out, &facts)?;
             } else {
-                write!(out, "{facts}")?;
+                out.write_all(shown(&facts.to_string(), false).as_bytes())?;
             }
         }
         Vmcore::Tasks(Source { dump, json }) => {
@@ -77,7 +78,9 @@ pub fn run(command: &Vmcore, out: &mut impl Write) -> Result<(), Failure> {
                 pretty(out, &tasks.tasks)?;
                 notes(&tasks.notes);
             } else {
-                write!(out, "{}", annotate_tasks(&dump.facts(), &tasks, &Library::new(), style()))?;
+                let style = style();
+                let text = annotate_tasks(&dump.facts(), &tasks, &Library::new(), style);
+                out.write_all(shown(&text, style.colour).as_bytes())?;
                 notes(&tasks.notes);
             }
         }
@@ -118,6 +121,6 @@ fn pretty(out: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
 /// Damage goes to standard error, so that the output is what was asked for.
 fn notes<'n>(notes: impl IntoIterator<Item = &'n Note>) {
     for note in notes {
-        eprintln!("lastwords-decode: note: {}", note.text);
+        eprintln!("lastwords-decode: note: {}", shown(&note.text, false));
     }
 }

@@ -180,3 +180,14 @@ fn a_dump_gives_its_log_facts_and_tasks() {
         "lastwords-decode: reading the dump nowhere: No such file or directory (os error 2)\n",
     );
 }
+
+#[test]
+fn a_hostile_log_does_not_steer_the_terminal() {
+    let log = "[    1.000000] BUG: kernel NULL pointer dereference, address: 0000000000000008\n\
+        [    1.000001] CPU: 1 PID: 7 Comm: ev\x1b[31mil Not tainted 6.1.0 #1\n\
+        [    1.000002] Hardware name: x\x1b]0;owned\x07y\n\
+        [    1.000003] RIP: 0010:foo+0x5/0x10 [m\x1b[2J]\n";
+    let said = String::from_utf8(run(&["--explain", "-"], log).stdout).unwrap();
+    assert!(said.contains("hardware x<0x1b>]0;owned<0x07>y"), "{said}");
+    assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{said}");
+}
