@@ -281,7 +281,7 @@ mod tests {
         let found: Vec<_> =
             (0..joined.log.lines().len()).map(|index| joined.log.message_text(index).into_owned()).collect();
         assert_eq!(found, wanted);
-        assert_eq!(joined.notes.iter().map(|note| note.code).collect::<Vec<_>>(), codes);
+        assert_eq!(joined.notes.iter().map(|note| &*note.code).collect::<Vec<_>>(), codes);
     }
 
     #[test]

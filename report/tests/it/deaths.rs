@@ -186,7 +186,7 @@ fn a_record_without_its_header_is_still_named() {
 fn trouble_before_the_log_is_told() {
     let oops = crate::whole::OOPS.replace("[#1]", "[#2]");
     let parsed = parse(oops.as_bytes());
-    assert_eq!(parsed.notes.iter().map(|note| note.code).collect::<Vec<_>>(), ["earlier-trouble"]);
+    assert_eq!(parsed.notes.iter().map(|note| &*note.code).collect::<Vec<_>>(), ["earlier-trouble"]);
     assert!(parse(crate::whole::OOPS.as_bytes()).notes.is_empty());
 }
 

@@ -111,8 +111,9 @@ fn damaged(damage: impl FnOnce(&mut Fake)) -> Dump {
     survive(elf(&fake.image.pages(), X86_64, &fake.image.notes())).unwrap()
 }
 
-fn codes(dump: &Dump) -> Vec<&'static str> {
-    dump.facts().notes.iter().map(|note| note.code).collect()
+/// Does a note with this code say so?
+fn noted(dump: &Dump, code: &str) -> bool {
+    dump.facts().notes.iter().any(|note| note.code == code)
 }
 
 #[test]
@@ -124,14 +125,14 @@ fn a_list_of_tasks_in_a_circle_ends() {
     let tasks = dump.tasks();
     assert!(!tasks.complete);
     assert_eq!(tasks.tasks.len(), 4);
-    assert!(codes(&dump).contains(&"tasks"));
+    assert!(noted(&dump, "tasks"));
 }
 
 #[test]
 fn a_list_of_modules_in_a_circle_ends() {
     let dump = damaged(|fake| fake.image.put64(fake.module, fake.module));
     assert_eq!(dump.facts().modules.len(), 1);
-    assert!(codes(&dump).contains(&"modules"));
+    assert!(noted(&dump, "modules"));
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn of_a_running_task_whose_page_is_missing_the_registers_tell_the_stack() {
     assert!(task.on_cpu);
     let stack = task.stack.as_ref().unwrap();
     assert_eq!(stack[2].symbol.as_deref(), Some("do_syscall_64"));
-    assert!(codes(&dump).contains(&"task"));
+    assert!(noted(&dump, "task"));
 }
 
 #[test]
@@ -214,7 +215,7 @@ fn a_record_being_written_is_kept_and_noted() {
     let dump = vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap();
     let log = dump.log();
     assert_eq!(log.text, "[    0.000000] whole\n[    0.000000] half a li\n");
-    assert_eq!(log.notes.iter().map(|note| note.code).collect::<Vec<_>>(), ["log-torn"]);
+    assert_eq!(log.notes.iter().map(|note| &*note.code).collect::<Vec<_>>(), ["log-torn"]);
 }
 
 #[test]
@@ -225,5 +226,5 @@ fn a_record_whose_text_was_overwritten_is_noted() {
     let dump = vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap();
     let log = dump.log();
     assert_eq!(log.text, "[    0.000000] two\n");
-    assert_eq!(log.notes.iter().map(|note| note.code).collect::<Vec<_>>(), ["log-damaged"]);
+    assert_eq!(log.notes.iter().map(|note| &*note.code).collect::<Vec<_>>(), ["log-damaged"]);
 }
