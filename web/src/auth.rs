@@ -6,7 +6,7 @@
 //! can make a browser ask a name of its own that leads to 127.0.0.1, and because a proxy in front makes every
 //! client look local.
 
-use axum::extract::{FromRef, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use handover::NodeId;
@@ -55,58 +55,31 @@ impl Ingest {
     }
 }
 
-impl<S> FromRequestParts<S> for Ingest
-where
-    AppState: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = Error;
+/// Makes a caller of a request's head, or refuses.
+macro_rules! caller {
+    ($caller:ty, $parts:ident, $state:ident, $made:expr) => {
+        impl FromRequestParts<AppState> for $caller {
+            type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Ingest, Error> {
-        scoped(&parts.headers, &AppState::from_ref(state), "ingest").await.map(Ingest)
-    }
-}
-
-impl<S> FromRequestParts<S> for Reader
-where
-    AppState: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Reader, Error> {
-        let state = AppState::from_ref(state);
-        if state.open_to_local_readers && names_loopback(&parts.headers) {
-            return Ok(Reader);
+            async fn from_request_parts($parts: &mut Parts, $state: &AppState) -> Result<$caller, Error> {
+                $made
+            }
         }
-        scoped(&parts.headers, &state, "read").await.map(|_| Reader)
-    }
+    };
 }
 
-impl<S> FromRequestParts<S> for SymbolsKeeper
-where
-    AppState: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<SymbolsKeeper, Error> {
-        scoped(&parts.headers, &AppState::from_ref(state), "symbols").await.map(|_| SymbolsKeeper)
+caller!(Ingest, parts, app, scoped(&parts.headers, app, "ingest").await.map(Ingest));
+caller!(SymbolsKeeper, parts, app, scoped(&parts.headers, app, "symbols").await.map(|_| SymbolsKeeper));
+caller!(Decider, parts, app, {
+    let grant = scoped(&parts.headers, app, "admin").await?;
+    Ok(Decider { name: format!("token {}", grant.token) })
+});
+caller!(Reader, parts, app, {
+    if app.open_to_local_readers && names_loopback(&parts.headers) {
+        return Ok(Reader);
     }
-}
-
-impl<S> FromRequestParts<S> for Decider
-where
-    AppState: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Decider, Error> {
-        let grant = scoped(&parts.headers, &AppState::from_ref(state), "admin").await?;
-        Ok(Decider { name: format!("token {}", grant.token) })
-    }
-}
+    scoped(&parts.headers, app, "read").await.map(|_| Reader)
+});
 
 /// What the caller's token, or the token behind its session, allows, if that includes `scope`.
 async fn scoped(headers: &HeaderMap, state: &AppState, scope: &str) -> Result<Grant, Error> {

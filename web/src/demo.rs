@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use crate::app::{self, App, Setup};
 use crate::reading::{self, Reading};
 use crate::store::crash::{self, Crash};
+use crate::store::crash_evidence;
 use crate::store::evidence;
 use crate::{cli, health, locate};
 
@@ -227,7 +228,7 @@ fn judge(known: bool, agrees: bool, right: &mut bool) -> &'static str {
 /// The crash that a piece of evidence is about: the one that killed the machine, else the first.
 async fn named(app: &App, evidence: i64) -> anyhow::Result<Option<Crash>> {
     let mut first = None;
-    for (key, _) in crash::of_evidence(app.store.read(), evidence).await? {
+    for (key, _) in crash_evidence::of_evidence(app.store.read(), evidence).await? {
         let crash = crash::by_key(app.store.read(), &key).await?;
         if crash.as_ref().is_some_and(|crash| crash.fatal) {
             return Ok(crash);

@@ -19,7 +19,9 @@ use crate::clock::now_us;
 use crate::problem::{Chain, Error};
 use crate::reading::{self, Reading};
 use crate::store::signature::Opening;
-use crate::store::{alias, boot, crash, cursor, custody, evidence, job, node, release, rollup, variant};
+use crate::store::{
+    alias, boot, crash, crash_evidence, cursor, custody, evidence, job, node, release, rollup, variant,
+};
 
 /// Pieces of evidence of one counting transaction: about 40 ms of the write lock.
 const BATCH: u32 = 64;
@@ -183,12 +185,12 @@ pub async fn count(
         };
         if let Some(crash) = known {
             crash::rewrite(db, crash, &new).await?;
-            crash::renumber(db, crash, id, index(number)).await?;
+            crash_evidence::renumber(db, crash, id, index(number)).await?;
             job::ask(db, job::LOCATE, crash, now_us()).await?;
             continue;
         }
         let (crash, inserted) = crash::insert(db, &new).await?;
-        crash::link(db, crash, id, index(number)).await?;
+        crash_evidence::link(db, crash, id, index(number)).await?;
         if !inserted {
             continue;
         }

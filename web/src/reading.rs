@@ -70,7 +70,7 @@ pub async fn read(app: &Arc<App>, evidence: Evidence) -> Result<Reading, Error> 
 /// Reads the evidence of a crash again, and says which of its reports the crash is. `None` when only its count is
 /// kept.
 pub async fn of_crash(app: &Arc<App>, crash: &Crash) -> Result<Option<(Reading, usize)>, Error> {
-    for source in store::crash::sources(app.store.read(), crash.id).await? {
+    for source in store::crash_evidence::sources(app.store.read(), crash.id).await? {
         let Some(evidence) = custody::by_id(app.store.custody(), source.evidence_row).await? else {
             continue;
         };

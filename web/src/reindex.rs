@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::pipeline::{self, Arrived, Counting};
 use crate::problem::Error;
 use crate::reading::{self, Reading};
-use crate::store::crash::{self, Linked};
+use crate::store::crash_evidence::{self, Linked};
 use crate::store::{alias, custody, evidence, rollup};
 
 /// Pieces of evidence of one transaction.
@@ -101,7 +101,7 @@ async fn weigh(
     outcome: &mut Outcome,
     moves: &mut BTreeMap<alias::Named, BTreeMap<i64, u64>>,
 ) -> Result<(), Error> {
-    let linked = crash::linked(app.store.read(), arrived.id).await?;
+    let linked = crash_evidence::linked(app.store.read(), arrived.id).await?;
     let (pairs, gone) = pair(arrived, reading, linked);
     for (number, old) in pairs {
         let report = &reading.parsed.reports[number];
@@ -149,7 +149,7 @@ async fn rewrite(
     reading: &Reading,
     concerned: &mut BTreeSet<i64>,
 ) -> Result<(), Error> {
-    let linked = crash::linked(&mut *db, arrived.id).await?;
+    let linked = crash_evidence::linked(&mut *db, arrived.id).await?;
     let (pairs, gone) = pair(arrived, reading, linked);
     let mut kept = BTreeMap::new();
     for (number, old) in pairs {
@@ -160,7 +160,7 @@ async fn rewrite(
     }
     for old in gone {
         concerned.insert(old.signature_row);
-        crash::unlink(db, old.crash_row, arrived.id).await?;
+        crash_evidence::unlink(db, old.crash_row, arrived.id).await?;
     }
     let placed = pipeline::count(db, arrived, reading, Counting::Again(&kept)).await?;
     concerned.extend(placed);

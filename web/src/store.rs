@@ -11,6 +11,7 @@
 pub mod alias;
 pub mod boot;
 pub mod crash;
+pub mod crash_evidence;
 pub mod cursor;
 pub mod custody;
 pub mod evidence;

@@ -15,6 +15,14 @@ pub struct Text {
 }
 
 impl Text {
+    /// Where a list goes on: the address of its next page, in its text form.
+    pub fn more(&mut self, next: Option<String>) {
+        if let Some(next) = next {
+            self.gap();
+            self.line(&format!("more: {}", next.replacen('?', ".txt?", 1)));
+        }
+    }
+
     /// The whole text.
     pub fn finish(self) -> String {
         self.out

@@ -14,7 +14,7 @@ use crate::paging::{self, After, Page};
 use crate::problem::{Error, not_found};
 use crate::reading::{self, Note};
 use crate::store::signature::SignatureId;
-use crate::store::{crash, custody, image, node};
+use crate::store::{crash, crash_evidence, custody, image, node};
 
 /// What a list of crashes may be asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -57,7 +57,7 @@ pub async fn list(
 pub struct Whole {
     #[serde(flatten)]
     crash: crash::Crash,
-    evidence: Vec<crash::Source>,
+    evidence: Vec<crash_evidence::Source>,
     /// What the evidence says; absent when only its count is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<Report>,
@@ -108,7 +108,7 @@ pub async fn one(State(app): State<AppState>, _: Reader, Id(key): Id<CrashId>) -
         })
         .collect();
     Ok(Json(Whole {
-        evidence: crash::sources(db, crash.id).await?,
+        evidence: crash_evidence::sources(db, crash.id).await?,
         missing: image::missing_of(db, crash.id).await?,
         report,
         located,
@@ -140,7 +140,7 @@ pub async fn explain(
     Id(key): Id<CrashId>,
 ) -> Result<Json<Explained>, Error> {
     let crash = find(&app, &key).await?;
-    for source in crash::sources(app.store.read(), crash.id).await? {
+    for source in crash_evidence::sources(app.store.read(), crash.id).await? {
         let Some(evidence) = custody::by_id(app.store.custody(), source.evidence_row).await? else {
             continue;
         };

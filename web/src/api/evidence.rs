@@ -22,7 +22,7 @@ use crate::paging::{self, After, Page};
 use crate::problem::{self, Error, forbidden, id_mismatch, malformed, not_found};
 use crate::reading::Note;
 use crate::store::writer::{Ask, Bytes};
-use crate::store::{custody, evidence, node, upload};
+use crate::store::{crash_evidence, custody, evidence, node, upload};
 
 /// The largest parcel that is taken in one request.
 const PARCEL: u64 = (parcel::HEAD + limits::MANIFEST) as u64 + limits::SMALL_CODED;
@@ -123,8 +123,20 @@ pub(super) fn disposition(envelope: &Envelope) -> Result<Disposition, Error> {
 }
 
 /// Canaries need a scope of their own.
-pub(super) fn may_send(caller: &Ingest, manifest: &Manifest) -> bool {
+fn may_send(caller: &Ingest, manifest: &Manifest) -> bool {
     manifest.class != Class::Canary || caller.may_send_canaries()
+}
+
+/// Whether the caller may hand over this evidence under this id.
+pub(super) fn admit(caller: &Ingest, path: &EvidenceId, manifest: &Manifest) -> Result<(), Error> {
+    if manifest.evidence_id != *path {
+        return Err(id_mismatch(format!("the manifest is of {}, the path of {path}", manifest.evidence_id)));
+    }
+    caller.speaks_for(&manifest.node_id)?;
+    if !may_send(caller, manifest) {
+        return Err(forbidden("wrong-class", "the token may not send canaries"));
+    }
+    Ok(())
 }
 
 /// `PUT /evidence/{evidence_id}`
@@ -172,13 +184,7 @@ fn open_parcel(
 ) -> Result<(Document<Manifest>, Option<Bytes>), Error> {
     let parcel = parcel::open(body).map_err(|error| problem::of_manifest(&error))?;
     let manifest = &parcel.manifest;
-    if manifest.evidence_id != *path {
-        return Err(id_mismatch(format!("the manifest is of {}, the path of {path}", manifest.evidence_id)));
-    }
-    caller.speaks_for(&manifest.node_id)?;
-    if !may_send(caller, manifest) {
-        return Err(forbidden("wrong-class", "the token may not send canaries"));
-    }
+    admit(caller, path, manifest)?;
     if manifest.withheld.is_some() {
         return Ok((parcel.manifest, None));
     }
@@ -220,7 +226,7 @@ pub async fn receipt(
     caller.speaks_for(&node).map_err(|_| unknown())?;
     let envelope = custody::newest_receipt(app.store.custody(), &key).await?.ok_or_else(unknown)?;
     let advice = match evidence::by_key(app.store.read(), &key).await? {
-        Some(read) => crate::store::crash::of_evidence(app.store.read(), read.id).await?,
+        Some(read) => crash_evidence::of_evidence(app.store.read(), read.id).await?,
         None => Vec::new(),
     };
     let advice = advice.into_iter().map(|(crash_id, title)| Advice { crash_id, title }).collect();
@@ -297,7 +303,7 @@ pub async fn one(
     let kept = kept(&app, &key).await?;
     let read = evidence::by_key(app.store.read(), &key).await?;
     let crashes = match &read {
-        Some(read) => crate::store::crash::of_evidence(app.store.read(), read.id).await?,
+        Some(read) => crash_evidence::of_evidence(app.store.read(), read.id).await?,
         None => Vec::new(),
     };
     Ok(Json(Whole {

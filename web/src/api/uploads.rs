@@ -21,9 +21,7 @@ use super::read_body;
 use crate::app::{App, AppState};
 use crate::auth::Ingest;
 use crate::clock::now_us;
-use crate::problem::{
-    self, Chain, Error, forbidden, id_mismatch, malformed, not_found, too_large, unprocessable,
-};
+use crate::problem::{self, Chain, Error, malformed, not_found, too_large, unprocessable};
 use crate::random;
 use crate::store::rollup;
 use crate::store::upload::{self, Upload};
@@ -77,13 +75,7 @@ pub async fn open(
         path.parse().map_err(|error| malformed(format!("the evidence id in the path: {error}")))?;
     let body = read_body(&headers, body, limits::MANIFEST as u64, "manifest-too-large").await?;
     let manifest = Manifest::read(&body).map_err(|error| problem::of_manifest(&error))?;
-    if manifest.evidence_id != path {
-        return Err(id_mismatch(format!("the manifest is of {}, the path of {path}", manifest.evidence_id)));
-    }
-    caller.speaks_for(&manifest.node_id)?;
-    if !super::evidence::may_send(&caller, &manifest) {
-        return Err(forbidden("wrong-class", "the token may not send canaries"));
-    }
+    super::evidence::admit(&caller, &path, &manifest)?;
     let coding = coding(&headers)?;
     let coded_size = number(&headers, &LENGTH)?;
     if coded_size > limits::LARGE_CODED || manifest.size > limits::LARGE_DECODED {

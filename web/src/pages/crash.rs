@@ -21,7 +21,7 @@ use crate::reading;
 use crate::store::crash::{self, Crash};
 use crate::store::image::{self, Missing};
 use crate::store::signature::{self, Signature};
-use crate::store::{alias, custody};
+use crate::store::{alias, crash_evidence, custody};
 use crate::text::Text;
 
 /// Neighbours shown at the side.
@@ -121,7 +121,7 @@ async fn explanation(app: &Arc<App>, key: &EvidenceId, number: usize) -> Result<
 
 async fn pieces(app: &App, crash: &Crash, read_from: Option<EvidenceId>) -> Result<Vec<Piece>, Error> {
     let mut pieces = Vec::new();
-    for row in crash::sources(app.store.read(), crash.id).await? {
+    for row in crash_evidence::sources(app.store.read(), crash.id).await? {
         let Some(stored) = custody::by_id(app.store.custody(), row.evidence_row).await? else { continue };
         let manifest = reading::manifest(&stored)?;
         let envelopes = custody::receipts_of(app.store.custody(), &row.evidence_id).await?;

@@ -116,10 +116,7 @@ impl View for Crashes {
         text.prose(&self.lede.plain());
         text.gap();
         rows_as_text(&self.page.items, text);
-        if let Some(next) = self.next() {
-            text.gap();
-            text.line(&format!("more: {}", next.replacen("/crashes?", "/crashes.txt?", 1)));
-        }
+        text.more(self.next());
     }
 }
 

@@ -18,7 +18,7 @@ use crate::app::{App, AppState};
 use crate::problem::{Error, not_found};
 use crate::reading;
 use crate::store::evidence::Evidence;
-use crate::store::{crash, custody};
+use crate::store::{crash_evidence, custody};
 use crate::text::Text;
 
 /// One piece of evidence, as `.json` shows it.
@@ -106,7 +106,7 @@ async fn load(app: &Arc<App>, key: &str, from: usize) -> Result<One, Error> {
     let id: EvidenceId = key.parse().map_err(|_| missing())?;
     let stored = custody::by_key(app.store.custody(), &id).await?.ok_or_else(missing)?;
     let receipts = receipts(&custody::receipts_of(app.store.custody(), &id).await?);
-    let crashes = crash::of_evidence(app.store.read(), stored.id).await?;
+    let crashes = crash_evidence::of_evidence(app.store.read(), stored.id).await?;
     let custody::Evidence { node_id, received_us, size, sha256, kind, .. } = stored.clone();
     let reading = reading::read(app, stored).await?;
     let log = Excerpt::of(&reading.parsed, from, from.saturating_add(MOST), None);

@@ -138,9 +138,6 @@ impl View for Nodes {
             ]
         });
         text.table(&["node", ">crashes", ">last heard", "capture", "kernel"], &rows.collect::<Vec<_>>());
-        if let Some(next) = self.next() {
-            text.gap();
-            text.line(&format!("more: {}", next.replacen("/nodes?", "/nodes.txt?", 1)));
-        }
+        text.more(self.next());
     }
 }

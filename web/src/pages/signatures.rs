@@ -186,9 +186,6 @@ impl View for Signatures {
             ]
         });
         text.table(&[">nodes", ">crashes", ">last", "state", "title"], &rows.collect::<Vec<_>>());
-        if let Some(next) = self.next() {
-            text.gap();
-            text.line(&format!("more: {}", next.replacen("/signatures?", "/signatures.txt?", 1)));
-        }
+        text.more(self.next());
     }
 }

@@ -95,9 +95,6 @@ impl View for Unnamed {
                 text.item("  - ", &format!("{}: {}", note.code, note.text));
             }
         }
-        if let Some(next) = &self.page.next {
-            text.gap();
-            text.line(&format!("more: /unnamed.txt?after={next}"));
-        }
+        text.more(self.page.next.as_ref().map(|after| format!("/unnamed?after={after}")));
     }
 }
