@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::kernel::{Absent, Kernel};
 use report::Note;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
 /// A machine with a service mesh has some thousands.
@@ -12,7 +12,7 @@ const MAX_PROGRAMS: usize = 65536;
 const NAME: usize = 512;
 
 /// A piece of code that BPF made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// As kernel traces print it: `bpf_prog_TAG_name`, `bpf_trampoline_N`, ….
     pub name: String,

@@ -53,7 +53,7 @@ impl Code {
         let of_modules = modules
             .iter()
             .enumerate()
-            .flat_map(|(at, loaded)| loaded.code().map(move |range| (range, Owner::Module(at))));
+            .flat_map(|(at, loaded)| loaded.code.iter().map(move |range| (range.clone(), Owner::Module(at))));
         let of_programs = programs
             .iter()
             .enumerate()

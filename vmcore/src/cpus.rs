@@ -2,7 +2,7 @@
 
 use crate::dump::ElfNote;
 use crate::kernel::{Absent, Kernel};
-use crate::registers::{self, Registers};
+use crate::registers::{self, Status};
 use report::Note;
 
 /// What was on one CPU.
@@ -10,7 +10,7 @@ pub(crate) struct Running {
     pub cpu: u32,
     /// `struct task_struct`.
     pub task: u64,
-    pub registers: Option<Registers>,
+    pub status: Option<Status>,
 }
 
 /// Who ran where. CPUs that cannot be read are left out, with a note.
@@ -36,12 +36,12 @@ pub(crate) fn running(kernel: &Kernel, elf_notes: &[ElfNote], notes: &mut Vec<No
         // After kexec the kernel's own note of the CPU is exact; the container has them in order, but leaves
         // out the CPUs that did not answer.
         let own = if by_qemu { None } else { registers::of_cpu(kernel, cpu).ok().flatten() };
-        let registers =
+        let status =
             own.or_else(|| (in_order.len() == cpus.len()).then(|| in_order.get(at).cloned()).flatten());
-        if registers.is_none() {
+        if status.is_none() {
             notes.push(Note::new("cpu-registers", format!("CPU {cpu} left no registers")));
         }
-        found.push(Running { cpu, task, registers });
+        found.push(Running { cpu, task, status });
     }
     found
 }

@@ -21,7 +21,7 @@ pub(crate) use physical::Physical;
 
 use crate::error::Error;
 use report::Note;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::Path;
 
@@ -47,7 +47,7 @@ pub enum Lack {
 }
 
 /// What kind of file the dump is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// ELF core: `/proc/vmcore`, `makedumpfile -E`, QEMU's `dump-guest-memory`.
@@ -57,7 +57,7 @@ pub enum Format {
 }
 
 /// The processor the dumped kernel ran on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Machine {
     /// AMD64, EM64T.

@@ -35,6 +35,36 @@ pub enum Error {
     /// The files of a split set do not belong together.
     #[error("the files of the split dump do not fit together: {0}")]
     Split(String),
+    /// The small dump would be larger than allowed; nothing of it was written.
+    #[error("the small dump would have {bytes} bytes, and {most} are allowed")]
+    Extract {
+        /// What it would have.
+        bytes: u64,
+        /// What the caller allows.
+        most: u64,
+    },
+    /// A summary that is not what we write.
+    #[error("reading the summary of a dump")]
+    Summary(#[from] serde_json::Error),
+    /// A summary of a version that we do not know.
+    #[error("the summary of a dump is of version {found}; we know {known}")]
+    SummaryVersion {
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// A summary that is larger than any of a real machine.
+    #[error("the summary of a dump has more than {most} {what}")]
+    SummaryLimit {
+        /// Of what there is too much.
+        what: &'static str,
+        /// What is allowed.
+        most: usize,
+    },
+    /// A stack in a summary refers to a frame that is not there.
+    #[error("a stack in the summary of a dump has a frame that is not in its table")]
+    SummaryFrame,
     /// The small dump cannot be written.
     #[error("writing the small dump")]
     Write(#[from] io::Error),

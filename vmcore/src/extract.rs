@@ -30,6 +30,11 @@ pub struct Extracted {
 impl Dump {
     /// Writes the small dump to `out`, as ELF; packed with zstd it takes a third.
     pub fn extract(&self, out: &mut dyn Write) -> Result<Extracted, Error> {
+        self.extract_within(out, u64::MAX)
+    }
+
+    /// Writes the small dump, unless its pages have more than `most` bytes.
+    pub fn extract_within(&self, out: &mut dyn Write, most: u64) -> Result<Extracted, Error> {
         let kernel = &self.kernel;
         let memory = &kernel.memory;
         let (running, tasks) = self.walked();
@@ -56,6 +61,10 @@ impl Dump {
         self.touch_image_tables();
         let pages: Vec<u64> = memory.physical.loaded().into_iter().collect();
         let page_size = memory.physical.page_size();
+        let bytes = pages.len() as u64 * page_size as u64;
+        if bytes > most {
+            return Err(Error::Extract { bytes, most });
+        }
         let direct_map = self.direct_map();
         write_elf(
             out,

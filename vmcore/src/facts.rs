@@ -11,7 +11,8 @@ use crate::printk::Log;
 use crate::registers::Registers;
 use crate::tasks::{Frame, Tasks};
 use report::{BuildId, Note};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// `struct new_utsname`: six fields of 65 bytes.
 const UTS_FIELD: u64 = 65;
@@ -19,11 +20,13 @@ const UTS_FIELD: u64 = 65;
 const MAX_NOTES: u64 = 1 << 20;
 /// `COMMAND_LINE_SIZE` is 2048 and 4096; arm64 takes longer ones from the boot loader.
 const MAX_COMMAND_LINE: usize = 16384;
+/// `PRINTKRB_RECORD_MAX`: no line that the kernel printed is longer.
+const MAX_LINE: usize = 1024;
 /// `taint_flags` of `kernel/panic.c`, by bit.
 const TAINTS: &[u8; 20] = b"PFSRMBUDAWCIOELKXTNJ";
 
 /// Facts, in the words of debuggers.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// `uname -r`.
     pub kernel_release: Option<String>,
@@ -66,7 +69,7 @@ pub struct Facts {
     /// What it left in that CPU's registers.
     pub registers: Option<Registers>,
     /// Its stack, innermost frame first.
-    pub stack: Option<Vec<Frame>>,
+    pub stack: Option<Vec<Arc<Frame>>>,
     /// Loaded modules, the last loaded first.
     pub modules: Vec<Module>,
     /// Loaded BPF programs.
@@ -114,7 +117,7 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running], tasks: &Ta
         pid: task.map(|task| task.pid),
         comm: task.map(|task| task.comm.clone()),
         cgroup: task.and_then(|task| task.cgroup.clone()),
-        registers: crashed.and_then(|cpu| cpu.registers.clone()),
+        registers: crashed.and_then(|cpu| Some(cpu.status.as_ref()?.registers.clone())),
         stack: task.and_then(|task| task.stack.clone()),
         modules: code.modules.iter().map(|loaded| loaded.module.clone()).collect(),
         bpf_programs: code.programs.clone(),
@@ -202,7 +205,7 @@ fn panic_message(log: &str) -> Option<String> {
     last(|text| text.starts_with("Kernel panic - not syncing"))
         .or_else(|| last(|text| HEADERS.iter().any(|header| text.starts_with(header))))
         .or_else(|| last(|text| text.starts_with("Oops: ")))
-        .map(str::to_owned)
+        .map(|text| text.chars().take(MAX_LINE).collect())
 }
 
 fn taint(mask: u64) -> String {

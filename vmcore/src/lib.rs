@@ -19,6 +19,7 @@ mod code;
 mod cpus;
 mod dump;
 mod error;
+mod excerpt;
 mod extract;
 mod facts;
 mod kallsyms;
@@ -27,6 +28,7 @@ mod memory;
 mod modules;
 mod printk;
 mod registers;
+mod summary;
 mod tasks;
 mod text;
 mod translate;
@@ -37,12 +39,14 @@ pub use address::Address;
 pub use bpf::Program;
 pub use dump::{Format, Lack, Machine, is_dump};
 pub use error::Error;
+pub use excerpt::Excerpt;
 pub use extract::Extracted;
 pub use facts::Facts;
 pub use modules::{Module, Piece};
 pub use printk::{Log, Record};
 pub use registers::Registers;
 pub use report::{BuildId, Note};
+pub use summary::Summary;
 pub use tasks::{Frame, Task, Tasks};
 
 use code::Code;
@@ -143,8 +147,12 @@ impl Dump {
 
     /// The crash as a whole.
     pub fn facts(&self) -> Facts {
+        self.facts_with(&self.log())
+    }
+
+    fn facts_with(&self, log: &Log) -> Facts {
         let (running, tasks) = self.walked();
-        facts::read(&self.kernel, self.code(), running, tasks, &self.log())
+        facts::read(&self.kernel, self.code(), running, tasks, log)
     }
 
     /// The tasks, walked once; their notes are led by what is wrong with the dump, its tables and the CPUs.

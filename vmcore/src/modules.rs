@@ -4,8 +4,11 @@ use crate::address::Address;
 use crate::dump::gnu_build_id;
 use crate::kernel::{Absent, Kernel};
 use report::{BuildId, Note};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
+use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
+use std::fmt;
 use std::ops::Range;
 
 /// A distribution's kernel has some 5000 modules; nobody loads them all.
@@ -33,17 +36,15 @@ const MAX_NOTE: u64 = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     /// `text`, `data`, … as in `enum mod_mem_type`; `core` and `init` before 6.4.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Where it begins.
     pub address: u64,
     /// Its bytes.
     pub size: u64,
-    /// Bytes of it that are code, from the start.
-    code: u64,
 }
 
 /// One loaded module.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Module {
     /// As in `/proc/modules`.
     pub name: String,
@@ -52,7 +53,7 @@ pub struct Module {
     /// Bytes as in `/proc/modules`: without the pieces that are for its init only.
     pub size: u64,
     /// Where it lies, code first.
-    #[serde(serialize_with = "pieces")]
+    #[serde(serialize_with = "write_pieces", deserialize_with = "read_pieces")]
     pub pieces: Vec<Piece>,
     /// None on kernels that do not keep it (`CONFIG_STACKTRACE_BUILD_ID`).
     pub build_id: Option<BuildId>,
@@ -62,12 +63,33 @@ pub struct Module {
     pub taints: String,
 }
 
-fn pieces<S: Serializer>(pieces: &[Piece], serializer: S) -> Result<S::Ok, S::Error> {
+/// An object, in order: a piece's name, and its address and size.
+fn write_pieces<S: Serializer>(pieces: &[Piece], serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(pieces.len()))?;
     for piece in pieces {
-        map.serialize_entry(piece.name, &(Address(piece.address), piece.size))?;
+        map.serialize_entry(&piece.name, &(Address(piece.address), piece.size))?;
     }
     map.end()
+}
+
+fn read_pieces<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Piece>, D::Error> {
+    struct InOrder;
+    impl<'de> Visitor<'de> for InOrder {
+        type Value = Vec<Piece>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("pieces of a module by name")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Piece>, A::Error> {
+            let mut pieces = Vec::new();
+            while let Some((name, (address, size))) = map.next_entry::<String, (Address, u64)>()? {
+                pieces.push(Piece { name: name.into(), address: address.0, size });
+            }
+            Ok(pieces)
+        }
+    }
+    deserializer.deserialize_map(InOrder)
 }
 
 /// A module, with what finding addresses in it needs.
@@ -75,6 +97,8 @@ pub(crate) struct Loaded {
     pub module: Module,
     /// `struct module`.
     pub address: u64,
+    /// The ranges of its code.
+    pub code: Vec<Range<u64>>,
     symbols: OnceCell<Vec<Symbol>>,
 }
 
@@ -103,17 +127,17 @@ fn walk(kernel: &Kernel, modules: &mut Vec<Loaded>) -> Result<(), Absent> {
         if modules.len() >= MAX_MODULES || modules.iter().any(|known| known.address == address) {
             return Err(Absent::Odd("it goes round in a circle".into()));
         }
-        modules.push(Loaded { module: module(kernel, address)?, address, symbols: OnceCell::new() });
+        modules.push(module(kernel, address)?);
         at = kernel.pointer(at, "list_head", "next")?;
     }
     Ok(())
 }
 
-fn module(kernel: &Kernel, at: u64) -> Result<Module, Absent> {
+fn module(kernel: &Kernel, at: u64) -> Result<Loaded, Absent> {
     let name = kernel.memory.string(at.wrapping_add(kernel.offset("module", "name")?), NAME)?;
-    let pieces = places(kernel, at)?;
+    let (pieces, code) = places(kernel, at)?;
     let taints = kernel.pointer(at, "module", "taints").unwrap_or(0);
-    Ok(Module {
+    let module = Module {
         name,
         address: Address(pieces.first().map_or(0, |piece| piece.address)),
         size: pieces.iter().filter(|piece| !piece.name.starts_with("init")).map(|piece| piece.size).sum(),
@@ -121,7 +145,8 @@ fn module(kernel: &Kernel, at: u64) -> Result<Module, Absent> {
         build_id: kept_build_id(kernel, at).or_else(|| noted_build_id(kernel, at).ok().flatten()),
         state: kernel.memory.u32(at.wrapping_add(kernel.offset("module", "state")?))?,
         taints: TAINTS.iter().filter(|(bit, _)| taints >> bit & 1 == 1).map(|(_, letter)| letter).collect(),
-    })
+    };
+    Ok(Loaded { module, address: at, code, symbols: OnceCell::new() })
 }
 
 /// `module.build_id`, with `CONFIG_STACKTRACE_BUILD_ID`.
@@ -167,17 +192,14 @@ fn build_id_in(kernel: &Kernel, attr: u64) -> Result<Option<BuildId>, Absent> {
     Ok(gnu_build_id(&bytes))
 }
 
-/// Where a module lies: seven pieces from 6.4 on, two before.
-fn places(kernel: &Kernel, at: u64) -> Result<Vec<Piece>, Absent> {
-    let mut pieces = Vec::new();
-    let mut add = |name, base: u64, size: u32, code: u32| {
+/// Where a module lies, seven pieces from 6.4 on, two before; and the ranges that are code, from the start of a
+/// piece.
+fn places(kernel: &Kernel, at: u64) -> Result<(Vec<Piece>, Vec<Range<u64>>), Absent> {
+    let (mut pieces, mut ranges) = (Vec::new(), Vec::new());
+    let mut add = |name: &'static str, base: u64, size: u32, code: u32| {
         if size > 0 {
-            pieces.push(Piece {
-                name,
-                address: base,
-                size: u64::from(size),
-                code: u64::from(code.min(size)),
-            });
+            pieces.push(Piece { name: name.into(), address: base, size: u64::from(size) });
+            ranges.push(base..base.saturating_add(u64::from(code.min(size))));
         }
     };
     if let Ok(memory) = kernel.offset("module", "mem") {
@@ -198,7 +220,7 @@ fn places(kernel: &Kernel, at: u64) -> Result<Vec<Piece>, Absent> {
             add(name, base, size, text);
         }
     }
-    Ok(pieces)
+    Ok((pieces, ranges))
 }
 
 /// Loads what other tools read of a module, for a small dump: the names and addresses of its sections
@@ -224,11 +246,6 @@ pub(crate) fn touch(kernel: &Kernel, module: u64) -> Result<(), Absent> {
 }
 
 impl Loaded {
-    /// The ranges of its code.
-    pub fn code(&self) -> impl Iterator<Item = Range<u64>> + '_ {
-        self.module.pieces.iter().map(|piece| piece.address..piece.address.saturating_add(piece.code))
-    }
-
     /// The symbol that the kernel would print for an address in the module, and where it begins
     /// (`find_kallsyms_symbol`: of those at one address, the first in the table). `left` is how many symbols
     /// may still be read.

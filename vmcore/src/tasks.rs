@@ -7,14 +7,16 @@ use crate::cgroup;
 use crate::code::{Code, Owner};
 use crate::cpus::{self, Running};
 use crate::kernel::{Absent, Kernel};
+use crate::registers::{Registers, Status};
 use crate::unwind::{Step, Unwinder, Walk};
 use find::Found;
 pub(crate) use find::touch_pids;
 use report::{BuildId, Note};
-use serde::Serialize;
-use std::cell::Cell;
+use serde::{Deserialize, Serialize};
+use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Frames of all stacks together: 200 000 threads with ten each. What is behind has no stack, and says why.
 const MAX_FRAMES: usize = 2 << 20;
@@ -27,7 +29,7 @@ const STATES: &[u8; 8] = b"RSDTtXZP";
 const TASK_NOLOAD: u32 = 0x400;
 
 /// A frame of a kernel stack.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Frame {
     /// As unwound: where `interrupted` is false a return address.
     pub pc: Address,
@@ -36,7 +38,7 @@ pub struct Frame {
     /// `pc` minus the symbol's address.
     pub offset: Option<u64>,
     /// All names of that place, as the kernel would print them: `vfs_write+0xf8`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kallsyms: Vec<String>,
     /// The module whose code it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,7 +53,7 @@ pub struct Frame {
 }
 
 /// A task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// Its thread id.
     pub pid: i32,
@@ -72,13 +74,16 @@ pub struct Task {
     /// `struct task_struct`.
     pub task_struct: Address,
     /// Innermost frame first; none where it could not be read.
-    pub stack: Option<Vec<Frame>>,
+    pub stack: Option<Vec<Arc<Frame>>>,
     /// Why there is no stack, or where it broke off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_error: Option<String>,
     /// Which container it ran in; for the tasks on a CPU only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
+    /// What it left in its CPU's registers; for the tasks on a CPU only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registers: Option<Registers>,
 }
 
 /// The tasks of a dump.
@@ -99,7 +104,14 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running]) -> Tasks {
     let idle: Vec<u64> =
         running.iter().filter_map(|cpu| cpus::on_runqueue(kernel, cpu.cpu, "idle").ok()).collect();
     let found = Found::all(kernel, running.iter().map(|cpu| cpu.task), &mut notes);
-    let reader = Reader { kernel, code, unwinder, running, frames_left: Cell::new(MAX_FRAMES) };
+    let reader = Reader {
+        kernel,
+        code,
+        unwinder,
+        running,
+        known: RefCell::default(),
+        frames_left: Cell::new(MAX_FRAMES),
+    };
     let mut tasks = Vec::new();
     let mut unreadable = 0;
     for (at, address) in idle.iter().copied().chain(found.tasks).enumerate() {
@@ -131,6 +143,8 @@ struct Reader<'a> {
     code: &'a Code,
     unwinder: Unwinder<'a>,
     running: &'a [Running],
+    /// Frames named so far: most stacks end alike.
+    known: RefCell<HashMap<Step, Arc<Frame>>>,
     frames_left: Cell<usize>,
 }
 
@@ -166,16 +180,17 @@ impl Reader<'_> {
             stack,
             stack_error,
             cgroup: cpu.and_then(|_| cgroup::path(kernel, at).ok()),
+            registers: cpu.and_then(|cpu| Some(cpu.status.as_ref()?.registers.clone())),
         })
     }
 
     /// What the registers alone tell of a task on a CPU whose own pages are missing.
     fn remains(&self, at: u64) -> Option<Task> {
         let cpu = self.running.iter().find(|cpu| cpu.task == at)?;
-        let registers = cpu.registers.as_ref()?;
+        let Status { pid, registers } = cpu.status.as_ref()?;
         let walk = self.unwinder.running(registers, self.unwinder.stack_around(registers));
         Some(Task {
-            pid: i32::try_from(registers.pid).ok()?,
+            pid: i32::try_from(*pid).ok()?,
             tgid: None,
             ppid: None,
             comm: String::new(),
@@ -187,6 +202,7 @@ impl Reader<'_> {
             stack: Some(self.frames(&walk.steps)),
             stack_error: walk.stopped,
             cgroup: None,
+            registers: Some(registers.clone()),
         })
     }
 
@@ -196,7 +212,7 @@ impl Reader<'_> {
         }
         let stack = self.kernel.kernel_pointer(task, "task_struct", "stack")?;
         let walk = match cpu {
-            Some(Running { registers: Some(registers), .. }) => self.unwinder.running(registers, stack),
+            Some(Running { status: Some(status), .. }) => self.unwinder.running(&status.registers, stack),
             Some(Running { cpu, .. }) => return Err(Absent::Odd(format!("CPU {cpu} left no registers"))),
             None => self.unwinder.sleeping(task, stack)?,
         };
@@ -204,8 +220,10 @@ impl Reader<'_> {
         Ok(walk)
     }
 
-    fn frames(&self, steps: &[Step]) -> Vec<Frame> {
-        steps.iter().map(|step| self.frame(step)).collect()
+    fn frames(&self, steps: &[Step]) -> Vec<Arc<Frame>> {
+        let mut known = self.known.borrow_mut();
+        let frame = |step| Arc::clone(known.entry(step).or_insert_with(|| Arc::new(self.frame(&step))));
+        steps.iter().copied().map(frame).collect()
     }
 
     fn frame(&self, step: &Step) -> Frame {

@@ -77,9 +77,7 @@ impl fmt::Display for Facts {
         line("task", task)?;
         line("cgroup", self.cgroup.clone())?;
         line("tasks", Some(format!("{}{}", self.tasks, if self.tasks_complete { "" } else { ", not all" })))?;
-        let registers =
-            self.registers.iter().flat_map(Registers::iter).filter(|&(name, _)| name != "orig_rax");
-        for (i, (name, value)) in registers.enumerate() {
+        for (i, (name, value)) in self.registers.iter().flat_map(Registers::iter).enumerate() {
             write!(f, "{}{name:>8} {value:016x}", if i % 4 == 0 { "\n" } else { "" })?;
         }
         f.write_str(if self.registers.is_some() { "\n\n" } else { "\n" })?;

@@ -19,7 +19,7 @@ const MAX_SWITCHES: u32 = 8;
 const THREAD_SIZE: u64 = 16384;
 
 /// One step of a walk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Step {
     /// Where the code stood; for a call, where it would return to.
     pub pc: u64,

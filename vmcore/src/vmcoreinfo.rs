@@ -3,8 +3,9 @@
 use crate::dump::Physical;
 use std::collections::HashMap;
 
-/// The kernel's buffer is one page; more lines than this are not its own.
+/// The kernel's buffer is one page; more lines than this, and longer ones, are not its own.
 const MAX_LINES: usize = 4096;
+const MAX_LINE: usize = 4096;
 
 /// Pages that are searched for it: 16 GiB of memory. The kernel allocates it early, so it lies low.
 const MAX_SEARCHED: u64 = 4 << 20;
@@ -25,7 +26,8 @@ pub(crate) struct VmcoreInfo(HashMap<String, String>);
 impl VmcoreInfo {
     pub fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
-        let lines = text.split(['\n', '\0']).take(MAX_LINES).filter_map(|line| line.split_once('='));
+        let lines = text.split(['\n', '\0']).take(MAX_LINES).filter(|line| line.len() <= MAX_LINE);
+        let lines = lines.filter_map(|line| line.split_once('='));
         Self(lines.map(|(key, value)| (key.to_owned(), value.trim_end().to_owned())).collect())
     }
 

@@ -46,11 +46,11 @@ fn check(dump: &Dump) {
 /// The names of a task's frames; a frame that no table led to has a question mark.
 fn stack(dump: &Dump, task: usize) -> String {
     let frames = dump.tasks().tasks[task].stack.clone().unwrap_or_default();
-    let name = |frame: vmcore::Frame| match frame.symbol {
-        Some(symbol) => symbol + if frame.reliable { "" } else { "?" },
+    let name = |frame: &vmcore::Frame| match &frame.symbol {
+        Some(symbol) => symbol.clone() + if frame.reliable { "" } else { "?" },
         None => "user".into(),
     };
-    frames.into_iter().map(name).collect::<Vec<_>>().join(" ")
+    frames.iter().map(|frame| name(frame)).collect::<Vec<_>>().join(" ")
 }
 
 fn kdump(packing: Packing) -> Vec<u8> {

@@ -7,4 +7,5 @@ mod damage;
 mod fake_kernel;
 mod logs;
 mod reference;
+mod summary;
 mod synthetic;
