@@ -1,18 +1,19 @@
 //! The bytes of a file: mapped into memory, or decompressed into it.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::ops::Deref;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use memmap2::Mmap;
 
-use crate::elf::unpack;
+use crate::elf::{MAX_RATIO, unpack};
 use crate::error::Error;
 
 /// Every file that we read fits easily; an allyesconfig vmlinux has 5 GB.
 const MAX_FILE: u64 = 16 << 30;
+
 /// The contents of a file: mapped, or decompressed into memory.
 #[derive(Debug)]
 pub(crate) enum Bytes {
@@ -62,17 +63,53 @@ impl Deref for Bytes {
     }
 }
 
+const WHAT: &str = "the file";
+
 /// Undoes the compression of a module file (`CONFIG_MODULE_COMPRESS_*`).
 pub(crate) fn decompressed(bytes: Bytes) -> Result<Bytes, Error> {
-    const WHAT: &str = "the file";
-    let fail = |reason: String| Error::Compressed { what: WHAT.into(), reason };
-    let decoder: Box<dyn Read + '_> = match &*bytes {
-        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(&*bytes)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(lzma_rust2::XzReader::new(&*bytes, true)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            Box::new(zstd::Decoder::with_buffer(&*bytes).map_err(|e| fail(e.to_string()))?)
+    let unpacked =
+        decoder(&bytes)?.map(|decoder| unpack(WHAT, decoder, bytes.len(), u64::MAX)).transpose()?;
+    Ok(unpacked.map_or(bytes, Bytes::Owned))
+}
+
+/// Writes what a compressed object (`.gz`, `.xz`, `.zst`) decompresses to, and how many bytes that are; `None`, and
+/// nothing written, where it is not compressed. Neither is held in memory. More than `limit` bytes are an error.
+pub fn decompress(from: &Path, to: &mut impl Write, limit: u64) -> Result<Option<u64>, Error> {
+    let mut copy = || {
+        let bytes = Bytes::map(from)?;
+        let Some(decoder) = decoder(&bytes)? else { return Ok(None) };
+        let limit = limit.min((bytes.len() as u64).saturating_mul(MAX_RATIO));
+        let mut decoder = decoder.take(limit + 1);
+        let (mut buffer, mut written) = (vec![0; COPIED], 0);
+        loop {
+            let read = decoder.read(&mut buffer).map_err(|e| undecodable(&e))?;
+            if read == 0 {
+                return Ok(Some(written));
+            }
+            written += read as u64;
+            if written > limit {
+                return Err(Error::TooLarge { what: format!("{WHAT}, decompressed"), limit });
+            }
+            to.write_all(&buffer[..read]).map_err(Error::io("write"))?;
         }
-        _ => return Ok(bytes),
     };
-    unpack(WHAT, decoder, bytes.len(), u64::MAX).map(Bytes::Owned)
+    copy().map_err(|e: Error| e.at(from))
+}
+
+/// Bytes that are decompressed at once.
+const COPIED: usize = 1 << 18;
+
+fn decoder(bytes: &[u8]) -> Result<Option<Box<dyn Read + '_>>, Error> {
+    Ok(Some(match bytes {
+        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(lzma_rust2::XzReader::new(bytes, true)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            Box::new(zstd::Decoder::with_buffer(bytes).map_err(|e| undecodable(&e))?)
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn undecodable(error: &std::io::Error) -> Error {
+    Error::Compressed { what: WHAT.into(), reason: error.to_string() }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::patience::Patience;
+use crate::servers;
 use crate::symbols_cli::{self, Symbols};
 use crate::vmcore_cli::{self, Vmcore};
 use crate::why::Why;
@@ -53,6 +54,10 @@ struct Decode {
     /// A folder to search for kernels and modules, also as Debian, Fedora and gdb lay them out.
     #[arg(long, value_name = "DIR")]
     debug_dir: Vec<PathBuf>,
+    /// A debuginfod server that is asked for what is in none of these; may be given more than once. Without it those
+    /// in $DEBUGINFOD_URLS are asked, if it is set. Each request is said on standard error.
+    #[arg(long, value_name = "URL", env = "DEBUGINFOD_URLS", value_delimiter = ' ')]
+    debuginfod: Vec<String>,
     /// A folder of sources: the lines around the instruction that faulted are shown from it.
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
@@ -80,6 +85,7 @@ enum Rules {
 
 /// Exit codes, as in <sysexits.h>; clap itself uses 2 for a wrong command line.
 mod exit {
+    pub const USAGE: u8 = 64;
     pub const DATA: u8 = 65;
     pub const NO_INPUT: u8 = 66;
     pub const IO: u8 = 74;
@@ -114,6 +120,8 @@ pub enum Failure {
     Dump(PathBuf, vmcore::Error),
     /// A file of our own making.
     Write(PathBuf, io::Error),
+    /// The debuginfod servers, or what goes with the requests to them.
+    Servers(String),
     /// The number of the line, and what stood there.
     NotAnAddress(u64, String),
 }
@@ -142,6 +150,7 @@ impl Failure {
                 (text, code)
             }
             Failure::Write(path, e) => (format!("cannot write {}: {e}", path.display()), exit::IO),
+            Failure::Servers(reason) => (format!("debuginfod: {reason}"), exit::USAGE),
             Failure::NotAnAddress(line, text) => {
                 (format!("standard input, line {line}: not an address in hex: {text:?}"), exit::DATA)
             }
@@ -165,6 +174,9 @@ fn decode(args: &Decode, out: &mut impl Write) -> Result<(), Failure> {
     let mut library = Library::new();
     args.vmlinux.iter().try_for_each(|file| library.add_file(file))?;
     args.debug_dir.iter().try_for_each(|folder| library.add_folder(folder))?;
+    if let Some(client) = servers::client(&args.debuginfod)? {
+        library.ask_servers(client);
+    }
     let profile = match args.profile {
         Some(Rules::Scoring) => Profile::Scoring,
         Some(Rules::Production) | None => Profile::Production,

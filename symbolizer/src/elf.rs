@@ -25,7 +25,7 @@ const MAX_SECTION_NAME: usize = 1024;
 /// `.debug_info` of the largest distribution kernels is some 500 MB; 32-bit DWARF ends at 4 GiB.
 const MAX_UNPACKED: u64 = 2 << 30;
 /// Debug sections compress about 4 : 1, never 200 : 1; what claims more is a bomb.
-const MAX_RATIO: u64 = 200;
+pub(crate) const MAX_RATIO: u64 = 200;
 /// Where the first executable section of a relocatable object is put. No module's text is 256 MB long, so an
 /// address below it can be read as an offset into `.text`; and no address is 0, which DWARF uses for "discarded".
 pub(crate) const FIRST_BASE: u64 = 0x1000_0000;
@@ -134,6 +134,11 @@ impl Elf {
 
     pub fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|s| s.name == name)
+    }
+
+    /// Whether there is debug information, also in the old spelling of compressed sections.
+    pub fn has_debug_info(&self) -> bool {
+        [".debug_info", ".zdebug_info"].iter().any(|name| self.section(name).is_some())
     }
 
     /// Where a section lies in the file; empty for `SHT_NOBITS` (`.ko.debug` has no text).

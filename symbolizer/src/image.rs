@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use gimli::Dwarf;
+use goblin::elf::section_header::SHT_NOBITS;
 use report::{BuildId, Code};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,17 @@ pub enum Kind {
     Kernel,
     /// A module, by the name that the kernel gives it (`_`, never `-`).
     Module(String),
+}
+
+/// What one file has of a build: a whole `vmlinux` has all, a stripped module no lines, its `.debug` file no text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Holds {
+    /// It is an ELF object, and no index or list of symbols.
+    pub object: bool,
+    /// Debug information.
+    pub lines: bool,
+    /// The code itself.
+    pub text: bool,
 }
 
 /// One vmlinux or module. Opening reads headers only; symbols and lines are read when they are asked for.
@@ -68,6 +80,12 @@ impl Image {
     /// Opens an object (`vmlinux`, `.ko`, `.ko.debug`, `.ko.gz`, `.ko.xz`, `.ko.zst`) or an index.
     pub fn open(path: &Path) -> Result<Image, Error> {
         Image::read(path).map_err(|e| e.at(path))
+    }
+
+    /// Opens this file and no other: what it names elsewhere is not looked for. Enough to know who it is, and what a
+    /// stranger's file should be opened with.
+    pub fn open_alone(path: &Path) -> Result<Image, Error> {
+        Bytes::map(path).and_then(|bytes| Image::of(bytes, path)).map_err(|e| e.at(path))
     }
 
     fn read(path: &Path) -> Result<Image, Error> {
@@ -134,6 +152,47 @@ impl Image {
     /// A kernel or a module.
     pub fn kind(&self) -> &Kind {
         &self.kind
+    }
+
+    /// What is in this very file; other files that it names do not count.
+    pub fn holds(&self) -> Holds {
+        match &self.source {
+            Source::Index(index) => Holds { object: false, lines: index.meta().lines, text: false },
+            Source::Object(object) => Holds {
+                object: true,
+                lines: object.elf.has_debug_info(),
+                text: object.elf.sections.iter().any(|s| s.executable() && s.kind != SHT_NOBITS),
+            },
+        }
+    }
+
+    /// A section as it lies in the file, compressed if it is; `None` where the file has none of that name, or not its
+    /// bytes (`SHT_NOBITS`: the text of a separate debug file).
+    pub fn section(&self, name: &str) -> Option<&[u8]> {
+        let Source::Object(object) = &self.source else { return None };
+        let section = object.elf.section(name).filter(|section| section.kind != SHT_NOBITS)?;
+        object.elf.raw(&object.bytes, section).ok()
+    }
+
+    /// Takes an index that was built of this object before, so that none is built again.
+    pub fn take_index(&self, index: Index) -> Result<(), Error> {
+        if let Some(debug) = &self.debug {
+            return debug.take_index(index);
+        }
+        match (&self.build_id, index.meta().build_id.clone()) {
+            (Some(expected), Some(found)) if *expected != found => {
+                return Err(Error::BuildIdMismatch { expected: expected.clone(), found }.at(&self.path));
+            }
+            (Some(_), Some(_)) => {}
+            _ => {
+                return Err(Error::Index("without a build-id nobody knows whose it is".into()).at(&self.path));
+            }
+        }
+        if let Source::Object(object) = &self.source {
+            // One that was built meanwhile is the same.
+            let _ = object.whole.set(index);
+        }
+        Ok(())
     }
 
     /// The kernel release (`uname -r`): from the banner of a kernel, the `vermagic` of a module, or the path.
@@ -265,11 +324,7 @@ impl Image {
     pub(crate) fn has_lines(&self) -> bool {
         match &self.source {
             Source::Index(index) => index.meta().lines,
-            Source::Object(object) => {
-                let own =
-                    [".debug_info", ".zdebug_info"].iter().any(|name| object.elf.section(name).is_some());
-                own || self.debug.is_some()
-            }
+            Source::Object(object) => object.elf.has_debug_info() || self.debug.is_some(),
         }
     }
 

@@ -10,6 +10,8 @@
 
 mod budget;
 mod bytes;
+#[cfg(feature = "debuginfod")]
+pub mod debuginfod;
 mod debuglink;
 pub mod decode;
 mod disassemble;
@@ -34,9 +36,10 @@ pub mod terminal;
 mod text;
 mod unit;
 
+pub use bytes::decompress;
 pub use disassemble::{Instruction, listing};
 pub use error::{Error, chain};
-pub use image::{Image, Kind};
+pub use image::{Holds, Image, Kind};
 pub use index::{Chain, Index, Meta, Step, SymbolAt};
 pub use resolve::{Candidate, Location, Quality, Query, Resolution};
 pub use resolved::{ResolvedFrame, ResolvedReport, ResolvedTrace, resolve_report};

@@ -2,6 +2,7 @@
 
 mod cli;
 mod patience;
+mod servers;
 mod symbols_cli;
 mod vmcore_cli;
 mod why;

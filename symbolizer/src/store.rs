@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use report::BuildId;
 use serde::Serialize;
 
+#[cfg(feature = "debuginfod")]
+use crate::debuginfod::{Client, What};
 use crate::error::Error;
 use crate::image::{Image, Kind};
 
@@ -32,6 +34,8 @@ pub struct Library {
     folders: Vec<Folder>,
     files: Vec<Arc<Image>>,
     opened: Mutex<HashMap<PathBuf, Result<Arc<Image>, String>>>,
+    #[cfg(feature = "debuginfod")]
+    servers: Option<Client>,
 }
 
 #[derive(Debug)]
@@ -56,11 +60,22 @@ impl Library {
         Ok(())
     }
 
+    /// Adds an image that is open already. It answers as a file does.
+    pub fn add_image(&mut self, image: Arc<Image>) {
+        self.files.push(image);
+    }
+
     /// Adds a folder and all below it; also a `.build-id` tree.
     pub fn add_folder(&mut self, root: &Path) -> Result<(), Error> {
         std::fs::read_dir(root).map_err(Error::io("list")).map_err(|e| e.at(root))?;
         self.folders.push(Folder { root: root.to_path_buf(), by_name: OnceLock::new() });
         Ok(())
+    }
+
+    /// Asks these servers for what is nowhere else, where its build-id is known.
+    #[cfg(feature = "debuginfod")]
+    pub fn ask_servers(&mut self, client: Client) {
+        self.servers = Some(client);
     }
 
     /// The image of exactly this build; by release and name only where the log or the image has no build-id. An image
@@ -73,7 +88,25 @@ impl Library {
             }
             second = second.or(Some(image));
         }
-        second
+        let build_id = wanted.build_id.as_ref().or(second.as_ref().and_then(|image| image.build_id()));
+        build_id.and_then(|build_id| self.fetched(build_id)).or(second)
+    }
+
+    #[cfg(feature = "debuginfod")]
+    fn fetched(&self, build_id: &BuildId) -> Option<Arc<Image>> {
+        let client = self.servers.as_ref()?;
+        match client.find(build_id, What::Debuginfo) {
+            Ok(path) => self.open(path?),
+            Err(error) => {
+                client.say(&crate::error::chain(&error));
+                None
+            }
+        }
+    }
+
+    #[cfg(not(feature = "debuginfod"))]
+    fn fetched(&self, _: &BuildId) -> Option<Arc<Image>> {
+        None
     }
 
     /// Files that looked right and could not be opened, with the reason.

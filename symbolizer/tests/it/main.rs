@@ -5,6 +5,7 @@ mod arm64;
 mod command;
 mod compiled;
 mod crashlab;
+mod debuginfod;
 mod hostile;
 mod index;
 mod logs;
