@@ -47,8 +47,9 @@ impl Body {
             if line.after_hole && index > first {
                 break;
             }
-            let same = line.caller == caller && !line.doubted;
-            if !(same || all_cpus && line.caller.is_cpu()) {
+            // The header counts even when it holds a ` ? `.
+            let counts = index == first || !line.doubted;
+            if !counts || !(line.caller == caller || all_cpus && line.caller.is_cpu()) {
                 continue;
             }
             counted += 1;
