@@ -158,6 +158,7 @@ impl<'a> Reader<'a> {
         let header = String::from_utf8_lossy(log.message(line)).into_owned();
         let story = self.explain.then(|| story(line, token, &body, &named, damage, trail));
         let format = named.format.map(|format| format.id);
+        let family = named.format.or(token.formats.first()).map_or("", |format| format.family);
         let blameless = named.format.is_some_and(|format| format.blameless);
         let mut report = report(log, line..end, named, damage, &header, token);
         report.intentional = self.intended(line);
@@ -177,6 +178,7 @@ impl<'a> Reader<'a> {
             caller: log.lines()[line].caller,
             token: token.id,
             format,
+            family,
             header,
             aftermath,
             verdict: None,
@@ -408,6 +410,7 @@ pub(crate) fn truncated(log: &Log, reason: Option<Reason>) -> Option<Draft> {
         caller,
         token: "truncated",
         format: None,
+        family: "",
         header,
         aftermath: Aftermath::Silence,
         verdict,

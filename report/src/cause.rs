@@ -15,6 +15,8 @@ pub(crate) struct Draft {
     pub(crate) caller: Caller,
     pub(crate) token: &'static str,
     pub(crate) format: Option<&'static str>,
+    /// The family of its format, or of its token when none matched.
+    pub(crate) family: &'static str,
     /// The header's text, for panics what they say.
     pub(crate) header: String,
     /// Lines after it end with `---[ end trace`, or go on.
@@ -104,33 +106,12 @@ fn root(drafts: &[Draft], panic: usize, rule: &PanicRule) -> Option<(usize, &'st
 }
 
 fn is_kind(draft: &Draft, cause: &str) -> bool {
-    match cause {
-        "any" => true,
-        "oops" => is_oops(draft),
-        id => draft.format == Some(id),
-    }
+    cause == "any" || draft.format == Some(cause) || draft.family == cause
 }
 
 /// Faults, traps and failed assertions: what runs into `die()`.
 fn is_oops(draft: &Draft) -> bool {
-    const FORMATS: [&str; 4] = ["paging-request", "null-dereference", "unable-cut", "guard-page"];
-    const TOKENS: [&str; 14] = [
-        "unable",
-        "gpf",
-        "stack-segment",
-        "double-fault",
-        "rust-panic",
-        "kernel-bug",
-        "kernel-bug-upper",
-        "divide-error",
-        "divide-error-underscore",
-        "invalid-opcode",
-        "int3",
-        "internal-error",
-        "unhandled-fault",
-        "alignment",
-    ];
-    TOKENS.contains(&draft.token) || draft.format.is_some_and(|format| FORMATS.contains(&format))
+    ["faults", "bugs", "unable-cut"].iter().any(|kind| is_kind(draft, kind))
 }
 
 /// Without a panic line: kdump after an oops does not print one, and a pstore record of an oops alone was survived.

@@ -16,7 +16,7 @@ pub struct Explanation {
     pub line: usize,
     /// The id of the header token in `rules/tokens.txt`.
     pub token: &'static str,
-    /// The id of the format in `rules/formats.txt`; None when none matched, so that the rest of the line is the title.
+    /// The id of the format in `rules/formats/`; None when none matched, so that the rest of the line is the title.
     pub format: Option<&'static str>,
     /// How many lines belong to the report, and how many of them count for the title.
     pub lines: usize,

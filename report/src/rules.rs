@@ -5,8 +5,31 @@ use std::sync::{LazyLock, OnceLock};
 use memchr::memmem::Finder;
 use regex::bytes::{Regex, RegexBuilder};
 
+mod format;
+
+pub(crate) use format::{Choose, Format, Part, Recipe};
+
 use crate::kind::{CrashType, Severity};
 use crate::profile::Profile;
+
+/// The formats, one file a family, in the order in which they are tried: what ends another report comes behind what
+/// names its own cause, and headers that were cut come last.
+const FORMATS: [(&str, &str); 14] = [
+    ("sanitizers", include_str!("../rules/formats/sanitizers.txt")),
+    ("faults", include_str!("../rules/formats/faults.txt")),
+    ("locks", include_str!("../rules/formats/locks.txt")),
+    ("warnings", include_str!("../rules/formats/warnings.txt")),
+    ("bugs", include_str!("../rules/formats/bugs.txt")),
+    ("hangs", include_str!("../rules/formats/hangs.txt")),
+    ("memory", include_str!("../rules/formats/memory.txt")),
+    ("files", include_str!("../rules/formats/files.txt")),
+    ("hardware", include_str!("../rules/formats/hardware.txt")),
+    ("oom", include_str!("../rules/formats/oom.txt")),
+    ("boot", include_str!("../rules/formats/boot.txt")),
+    ("panics", include_str!("../rules/formats/panics.txt")),
+    ("fuzzer", include_str!("../rules/formats/fuzzer.txt")),
+    ("cut", include_str!("../rules/formats/cut.txt")),
+];
 
 /// All rules of one profile.
 pub(crate) struct Rules {
@@ -32,60 +55,6 @@ pub(crate) struct Token {
     pub(crate) formats: Vec<Format>,
 }
 
-/// One way to name a report; see `rules/formats.txt`.
-pub(crate) struct Format {
-    pub(crate) id: &'static str,
-    pub(crate) title: Regex,
-    /// What `title` begins with, to spare the regex where it cannot match.
-    pub(crate) literal: String,
-    pub(crate) head: Option<Regex>,
-    pub(crate) body: Vec<Later>,
-    pub(crate) name: &'static str,
-    pub(crate) alts: Vec<&'static str>,
-    pub(crate) recipe: Option<Recipe>,
-    pub(crate) no_stack: bool,
-    pub(crate) corrupted: bool,
-    pub(crate) at_start: bool,
-    pub(crate) across: bool,
-    pub(crate) blameless: bool,
-}
-
-/// What a later line of the report must look like.
-pub(crate) struct Later {
-    pub(crate) regex: Regex,
-    /// The very next line, not any later one.
-    pub(crate) adjacent: bool,
-}
-
-/// How the frames of a title are found.
-pub(crate) struct Recipe {
-    /// The variants, each a row of parts; the next is tried when one finds nothing.
-    pub(crate) variants: Vec<Vec<Part>>,
-    pub(crate) skip: NameSet,
-    pub(crate) choose: Choose,
-}
-
-pub(crate) enum Part {
-    /// The instruction pointer line.
-    Pointer,
-    /// The instruction pointer line, or ppc's `--- interrupt: N at f`.
-    Interrupt,
-    /// A trace heading.
-    Heading,
-    /// A stack.
-    Stack,
-    /// A line of this form.
-    Line(Regex),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Choose {
-    First,
-    Stall,
-    Hang,
-    Recursion,
-}
-
 /// A pattern with a name.
 pub(crate) struct Pattern {
     pub(crate) id: &'static str,
@@ -105,7 +74,7 @@ pub(crate) struct TypeRule {
 pub(crate) struct PanicRule {
     pub(crate) id: &'static str,
     pub(crate) regex: Regex,
-    /// Ids of formats, or `oops`, or `any`.
+    /// Formats or families of formats, or `any`.
     pub(crate) causes: Vec<&'static str>,
 }
 
@@ -154,190 +123,49 @@ impl Rules {
     }
 
     fn load(profile: Profile) -> Rules {
+        let names = |text| NameSet::new(pairs(text, profile));
+        let patterns = |text| pairs(text, profile).into_iter().map(pattern).collect();
         let mut rules = Rules {
             tokens: Vec::new(),
             continues: Vec::new(),
             stacked: Vec::new(),
-            skip: NameSet::new(pairs(include_str!("../rules/skip.txt"))),
-            anchors: NameSet::new(pairs(include_str!("../rules/anchors.txt"))),
-            types: rows(include_str!("../rules/types.txt")).map(type_rule).collect(),
-            suppressed: match profile {
-                Profile::Scoring => {
-                    pairs(include_str!("../rules/suppressed.txt")).into_iter().map(pattern).collect()
-                }
-                Profile::Production => Vec::new(),
-            },
-            panics: rows(include_str!("../rules/panics.txt")).map(panic_rule).collect(),
-            intended: pairs(include_str!("../rules/intended.txt")).into_iter().map(pattern).collect(),
+            skip: names(include_str!("../rules/skip.txt")),
+            anchors: names(include_str!("../rules/anchors.txt")),
+            types: rows(include_str!("../rules/types.txt"), profile).map(type_rule).collect(),
+            suppressed: patterns(include_str!("../rules/suppressed.txt")),
+            panics: rows(include_str!("../rules/panics.txt"), profile).map(panic_rule).collect(),
+            intended: patterns(include_str!("../rules/intended.txt")),
         };
         rules.read_tokens(include_str!("../rules/tokens.txt"), profile);
-        rules.read_formats(include_str!("../rules/formats.txt"), profile);
+        for (family, text) in FORMATS {
+            format::read(&mut rules.tokens, family, text, profile);
+        }
         rules
     }
 
     fn read_tokens(&mut self, text: &'static str, profile: Profile) {
-        let mut skipped = false;
-        for (word, rest) in rows(text).map(split_word) {
+        for (word, rest) in rows(text, profile).map(split_word) {
             let (id, text) = split_word(rest);
             match word {
-                "token" | "scoring" | "production" => {
-                    skipped = match word {
-                        "scoring" => profile != Profile::Scoring,
-                        "production" => profile != Profile::Production,
-                        _ => false,
-                    };
-                    if !skipped {
-                        let text = text.replace("\\x20", " ");
-                        let finder = Finder::new(&text).into_owned();
-                        self.tokens.push(Token {
-                            id,
-                            text,
-                            finder,
-                            ignores: Vec::new(),
-                            formats: Vec::new(),
-                        });
-                    }
+                "token" => {
+                    let text = text.replace("\\x20", " ");
+                    let finder = Finder::new(&text).into_owned();
+                    self.tokens.push(Token { id, text, finder, ignores: Vec::new(), formats: Vec::new() });
                 }
-                "ignore" if skipped => {}
-                "ignore" => self
-                    .tokens
-                    .last_mut()
-                    .expect("ignore stands below a token")
-                    .ignores
-                    .push(pattern((id, text))),
+                "ignore" => {
+                    let token = self.tokens.last_mut().expect("ignore stands below a token");
+                    token.ignores.push(pattern((id, text)));
+                }
                 "continues" => self.continues.push(pattern((id, text))),
                 "stacked" => self.stacked.push((id, text)),
-                "stacked-production" if profile == Profile::Scoring => {}
-                "stacked-production" => self.stacked.push((id, text)),
                 _ => unreachable!("tokens.txt: unknown word {word}"),
             }
-        }
-    }
-
-    fn read_formats(&mut self, text: &'static str, profile: Profile) {
-        let mut token = None;
-        let mut draft: Option<Draft> = None;
-        for (word, rest) in rows(text).map(split_word) {
-            if matches!(word, "=" | "for") {
-                self.add(draft.take(), token, profile);
-            }
-            match (word, draft.as_mut()) {
-                ("for", _) => token = self.tokens.iter().position(|token| token.id == rest),
-                ("=", _) => draft = Some(Draft { id: rest, ..Draft::default() }),
-                (_, Some(draft)) => draft.take(word, rest),
-                (_, None) => unreachable!("formats.txt: {word} stands outside a format"),
-            }
-        }
-        self.add(draft, token, profile);
-    }
-
-    fn add(&mut self, draft: Option<Draft>, token: Option<usize>, profile: Profile) {
-        if let (Some(draft), Some(token)) = (draft, token)
-            && draft.only.is_none_or(|only| only == profile)
-        {
-            self.tokens[token].formats.push(draft.finish());
         }
     }
 
     /// The class of a title.
     pub(crate) fn classify(&self, title: &str) -> Option<&TypeRule> {
         self.types.iter().find(|rule| title.starts_with(rule.prefix))
-    }
-}
-
-/// A format while its lines are being read.
-#[derive(Default)]
-struct Draft {
-    id: &'static str,
-    title: &'static str,
-    head: Option<&'static str>,
-    body: Vec<(&'static str, bool)>,
-    name: &'static str,
-    alts: Vec<&'static str>,
-    frames: Vec<&'static str>,
-    skip: &'static str,
-    choose: Option<Choose>,
-    no_stack: bool,
-    corrupted: bool,
-    at_start: bool,
-    across: bool,
-    blameless: bool,
-    only: Option<Profile>,
-}
-
-impl Draft {
-    fn take(&mut self, word: &str, rest: &'static str) {
-        match word {
-            "title" => self.title = rest,
-            "head" => self.head = Some(rest),
-            "then" => self.body.push((rest, false)),
-            "next" => self.body.push((rest, true)),
-            "name" => self.name = rest,
-            "alt" => self.alts.push(rest),
-            "frames" | "frames2" | "frames3" => self.frames.push(rest),
-            "skip" => self.skip = rest,
-            "choose" => {
-                self.choose = Some(match rest {
-                    "stall" => Choose::Stall,
-                    "hang" => Choose::Hang,
-                    "recursion" => Choose::Recursion,
-                    _ => unreachable!("formats.txt: {}: unknown chooser {rest}", self.id),
-                });
-            }
-            "no-stack" => self.no_stack = true,
-            "corrupted" => self.corrupted = true,
-            "start" => self.at_start = true,
-            "across" => self.across = true,
-            "blameless" => self.blameless = true,
-            "only" => {
-                self.only = Some(match rest {
-                    "production" => Profile::Production,
-                    "scoring" => Profile::Scoring,
-                    _ => unreachable!("formats.txt: {}: unknown profile {rest}", self.id),
-                });
-            }
-            _ => unreachable!("formats.txt: {}: unknown word {word}", self.id),
-        }
-    }
-
-    fn finish(self) -> Format {
-        let parts = |recipe: &'static str| -> Vec<Part> { recipe.split(" > ").map(part).collect() };
-        Format {
-            id: self.id,
-            title: regex(&format!(r"\A(?:{})", expand(self.title))),
-            literal: literal(self.title),
-            head: self.head.map(|head| regex(&format!(r"\A(?:{})", expand(head)))),
-            body: self
-                .body
-                .iter()
-                .map(|(text, adjacent)| Later { regex: regex(&expand(text)), adjacent: *adjacent })
-                .collect(),
-            name: self.name,
-            alts: self.alts,
-            recipe: (!self.frames.is_empty()).then(|| Recipe {
-                variants: self.frames.into_iter().map(parts).collect(),
-                skip: NameSet::inline(self.skip),
-                choose: self.choose.unwrap_or(Choose::First),
-            }),
-            no_stack: self.no_stack,
-            corrupted: self.corrupted,
-            at_start: self.at_start,
-            across: self.across,
-            blameless: self.blameless,
-        }
-    }
-}
-
-fn part(text: &'static str) -> Part {
-    match text {
-        "IP" => Part::Pointer,
-        "INT" => Part::Interrupt,
-        "CT" => Part::Heading,
-        "ST" => Part::Stack,
-        _ => {
-            let inner = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
-            Part::Line(regex(&expand(inner.expect("a part of a recipe is IP, INT, CT, ST or /REGEX/"))))
-        }
     }
 }
 
@@ -375,34 +203,23 @@ fn pattern((id, text): (&'static str, &'static str)) -> Pattern {
     Pattern { id, regex: regex(text) }
 }
 
-fn pairs(text: &'static str) -> Vec<(&'static str, &'static str)> {
-    rows(text).map(split_word).collect()
+fn pairs(text: &'static str, profile: Profile) -> Vec<(&'static str, &'static str)> {
+    rows(text, profile).map(split_word).collect()
 }
 
-/// The rows of a rules file: no comments, no blank lines.
-fn rows(text: &'static str) -> impl Iterator<Item = &'static str> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+/// The rows of a rules file: no comments, no blank lines, nothing that is marked for the other profile.
+fn rows(text: &'static str, profile: Profile) -> impl Iterator<Item = &'static str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).filter_map(
+        move |line| match split_word(line) {
+            ("production", row) => (profile == Profile::Production).then_some(row),
+            ("scoring", row) => (profile == Profile::Scoring).then_some(row),
+            _ => Some(line),
+        },
+    )
 }
 
 fn split_word(row: &'static str) -> (&'static str, &'static str) {
     row.split_once(' ').map_or((row, ""), |(word, rest)| (word, rest.trim_start()))
-}
-
-/// The short forms of `rules/formats.txt`.
-fn expand(text: &str) -> String {
-    text.replace("{PC}", r"\[<?(?:0x)?[0-9a-f]+>?\]")
-        .replace("{FUNC}", r"([a-zA-Z0-9_]+)(?:\.|\+)")
-        .replace("{COMM}", r"(?:(?u:.)|[\x80-\xff]|\n){1,100}")
-        .replace("{SRC}", r"([a-zA-Z0-9_/.\-]+\.[a-z]+:[0-9]+)")
-}
-
-/// The plain characters at the start of a pattern.
-fn literal(text: &str) -> String {
-    let text = text.replace("\\x20", " ");
-    let end = text.find(|c: char| "\\[](){}.*+?|^$".contains(c)).unwrap_or(text.len());
-    // A quantifier takes the character before it.
-    let optional = text[end..].starts_with(['*', '?', '{']);
-    text[..end.saturating_sub(usize::from(optional))].to_owned()
 }
 
 /// Logs are bytes, not always UTF-8, and names are ASCII.
@@ -417,6 +234,16 @@ fn regex(source: &str) -> Regex {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn every_file_of_formats_is_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/rules/formats");
+        let files: HashSet<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(files, FORMATS.iter().map(|(family, _)| format!("{family}.txt")).collect());
+    }
 
     #[test]
     fn every_rule_has_an_id_of_its_own() {
@@ -437,13 +264,5 @@ mod tests {
             assert!(rules.tokens.iter().all(|token| !token.formats.is_empty()), "a token without formats");
             assert!(formats.iter().all(|format| !format.name.is_empty()));
         }
-    }
-
-    #[test]
-    fn the_literal_of_a_title_is_what_must_stand_there() {
-        assert_eq!(literal(r"BUG: KASAN: ([a-z]+)"), "BUG: KASAN: ");
-        assert_eq!(literal(r"BUG:[ ]*(?:\n|$)"), "BUG:");
-        assert_eq!(literal(r"abc?d"), "ab");
-        assert_eq!(literal(r"stack segment:\x20"), "stack segment: ");
     }
 }
