@@ -368,7 +368,7 @@ fn sweep(folder: &Path, age: Duration) {
 
 /// Whether a file is an object of this build.
 fn is_of(path: &Path, build_id: &BuildId) -> Result<(), String> {
-    let image = Image::open_alone(path).map_err(|e| {
+    let image = Image::open_alone(path, path).map_err(|e| {
         // The name of a temporary file tells nobody anything.
         std::error::Error::source(&e).map_or_else(|| chain(&e), chain)
     })?;

@@ -82,10 +82,10 @@ impl Image {
         Image::read(path).map_err(|e| e.at(path))
     }
 
-    /// Opens this file and no other: what it names elsewhere is not looked for. Enough to know who it is, and what a
-    /// stranger's file should be opened with.
-    pub fn open_alone(path: &Path) -> Result<Image, Error> {
-        Bytes::map(path).and_then(|bytes| Image::of(bytes, path)).map_err(|e| e.at(path))
+    /// Opens this file and no other: what it names elsewhere is not looked for, as is right for a stranger's file.
+    /// `named` is the path it had where it came from, which says its release and name where the file does not.
+    pub fn open_alone(path: &Path, named: &Path) -> Result<Image, Error> {
+        Bytes::map(path).and_then(|bytes| Image::of(bytes, named)).map_err(|e| e.at(path))
     }
 
     fn read(path: &Path) -> Result<Image, Error> {
