@@ -9,10 +9,10 @@
 //!       20   canonical manifest, then the coded evidence bytes; nothing after them
 //! ```
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use crate::canonical::Document;
-use crate::digest::{Hasher, Mismatch};
+use crate::digest::{Hasher, Mismatch, Sha256};
 use crate::manifest::Manifest;
 use crate::{Error, limits};
 
@@ -120,9 +120,76 @@ pub fn encode(manifest: &Document<Manifest>, evidence: Option<&[u8]>) -> Result<
         None => Vec::new(),
     };
     let coding = if evidence.is_some() { Coding::Zstd } else { Coding::Identity };
+    Ok([begin(manifest, coding, coded.len() as u64), coded].concat())
+}
+
+/// The bytes of a parcel before `coded` bytes of evidence, for one that is written piece by piece.
+pub fn begin(manifest: &Document<Manifest>, coding: Coding, coded: u64) -> Vec<u8> {
     let manifest = manifest.bytes();
-    let head = Head { coding, manifest: manifest.len() as u32, coded: coded.len() as u64 };
-    Ok([&head.write(), manifest, &coded].concat())
+    let head = Head { coding, manifest: manifest.len() as u32, coded };
+    [&head.write(), manifest].concat()
+}
+
+/// Codes evidence of any length on its way to `W`, and digests it: memory is bounded by zstd's window.
+pub struct Encoder<'a, W: Write> {
+    coder: zstd::stream::write::Encoder<'a, Counted<W>>,
+    hasher: Hasher,
+    size: u64,
+}
+
+/// What went through an [`Encoder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coded {
+    /// Bytes of evidence.
+    pub size: u64,
+    /// Their digest.
+    pub sha256: Sha256,
+    /// Bytes that they were coded to, by [`Coding::Zstd`].
+    pub coded: u64,
+}
+
+struct Counted<W> {
+    sink: W,
+    count: u64,
+}
+
+impl<W: Write> Encoder<'_, W> {
+    /// Begins with nothing.
+    pub fn new(sink: W) -> io::Result<Self> {
+        let coder = zstd::stream::write::Encoder::new(Counted { sink, count: 0 }, LEVEL)?;
+        Ok(Encoder { coder, hasher: Hasher::default(), size: 0 })
+    }
+
+    /// Writes what is still held back. Gives the sink back, and what to say in a manifest.
+    pub fn finish(self) -> io::Result<(W, Coded)> {
+        let Counted { sink, count } = self.coder.finish()?;
+        Ok((sink, Coded { size: self.size, sha256: self.hasher.finish(), coded: count }))
+    }
+}
+
+impl<W: Write> Write for Encoder<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.coder.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.coder.flush()
+    }
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.sink.write(bytes)?;
+        self.count += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
 }
 
 /// Reads the framing and the manifest.

@@ -130,6 +130,11 @@ impl Dump {
         self.flattened
     }
 
+    /// When the kernel died, by its own clock, seconds since 1970: VMCOREINFO's `CRASHTIME`.
+    pub fn crash_time(&self) -> Option<u64> {
+        self.kernel.info.text("CRASHTIME")?.parse().ok()
+    }
+
     /// What is wrong with the dump as a whole: cut, incomplete, without VMCOREINFO.
     pub fn notes(&self) -> &[Note] {
         &self.notes

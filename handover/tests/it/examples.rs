@@ -1,5 +1,7 @@
 //! The worked examples of the protocol text: true ids, digests and signatures, computed by another program.
 
+use std::io::Write;
+
 use handover::canonical::Document;
 use handover::digest::{CrashId, Sha256, h};
 use handover::key::{Keyring, SigningKey};
@@ -208,6 +210,18 @@ fn an_endorsed_key_is_admitted_and_no_other() {
     assert_eq!(ring.admit(&keys), 2, "the chain 1, 2, 5 is followed in whatever order it comes");
     assert!(ring.knows(&key(2).public().id()) && ring.knows(&key(5).public().id()));
     assert!(!ring.knows(&key(4).public().id()));
+}
+
+#[test]
+fn a_parcel_that_is_written_piece_by_piece_is_the_same() {
+    let manifest = manifest();
+    let mut encoder = parcel::Encoder::new(Vec::new()).unwrap();
+    EVIDENCE.as_bytes().chunks(7).for_each(|chunk| encoder.write_all(chunk).unwrap());
+    let (coded, said) = encoder.finish().unwrap();
+    assert_eq!((said.size, said.sha256, said.coded), (manifest.size, manifest.sha256, coded.len() as u64));
+    let bytes = [parcel::begin(&manifest, parcel::Coding::Zstd, said.coded), coded].concat();
+    let parcel = parcel::open(&bytes).unwrap();
+    assert_eq!((&parcel.manifest, parcel.decode().unwrap().as_slice()), (&manifest, EVIDENCE.as_bytes()));
 }
 
 #[test]
