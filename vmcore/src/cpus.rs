@@ -16,9 +16,7 @@ pub(crate) struct Running {
 /// Who ran where. CPUs that cannot be read are left out, with a note.
 pub(crate) fn running(kernel: &Kernel, elf_notes: &[ElfNote], notes: &mut Vec<Note>) -> Vec<Running> {
     let in_order = registers::from_notes(kernel.memory.translation.machine(), elf_notes);
-    // QEMU writes a note for every CPU, in order. A panic without kdump stops the other CPUs and takes them
-    // off the kernel's list, so that only QEMU still knows of them.
-    let by_qemu = elf_notes.iter().any(|note| note.name == b"QEMU");
+    let by_qemu = are_by_qemu(kernel, elf_notes, &in_order);
     let cpus = if by_qemu { Ok((0..in_order.len() as u32).collect()) } else { kernel.online_cpus() };
     let cpus = cpus.unwrap_or_else(|cause| {
         notes.push(Note::new("cpus", format!("which CPUs were online is not known: {cause}")));
@@ -44,6 +42,17 @@ pub(crate) fn running(kernel: &Kernel, elf_notes: &[ElfNote], notes: &mut Vec<No
         found.push(Running { cpu, task, status });
     }
     found
+}
+
+/// Did a hypervisor stop the machine, and not the kernel? QEMU writes a note for every CPU, in order; the kernel
+/// none. A panic without kdump stops the other CPUs and takes them off the kernel's list, so that only QEMU still
+/// knows of them.
+fn are_by_qemu(kernel: &Kernel, elf_notes: &[ElfNote], in_order: &[Status]) -> bool {
+    // On arm64 QEMU has no note of its own, only CPU numbers, from 1 on, where the kernel has process ids.
+    let by_number = || in_order.iter().zip(1..).all(|(status, number)| status.pid == number);
+    let by_kernel =
+        || (0..).zip(in_order).any(|(cpu, _)| registers::of_cpu(kernel, cpu).ok().flatten().is_some());
+    elf_notes.iter().any(|note| note.name == b"QEMU") || !in_order.is_empty() && by_number() && !by_kernel()
 }
 
 /// The task by x86-64's own per-CPU pointer: a variable up to 6.1 and from 6.15 on, a member in between.

@@ -98,16 +98,25 @@ fn arm64_page_tables_frame_pointers_and_authentication_codes() {
 
 #[test]
 fn registers_come_from_the_containers_notes_where_the_kernel_left_none() {
-    // QEMU's dump of a machine without kexec: nothing in crash_notes, a note of each kind for each CPU.
-    let mut image = Fake::new(X86_64).image;
-    let mut notes = image.notes();
-    for cpu in [0, 4096] {
-        let own = image.registers_of_cpu_0 + cpu;
-        notes.extend(image.get(own, 20 + 336));
-        image.put(own, &[0; 20]);
+    // QEMU's dump of a machine without kexec: nothing in crash_notes, a note for each CPU, which has the CPU's
+    // number where the kernel has a process id. On x86-64 also notes of its own.
+    for (machine, size) in [(X86_64, 336), (AARCH64, 392)] {
+        let mut image = Fake::new(machine).image;
+        let mut notes = image.notes();
+        for cpu in 0..2 {
+            let own = image.registers_of_cpu_0 + 4096 * cpu;
+            image.put32(own + 20 + 32, cpu as u32 + 1);
+            notes.extend(image.get(own, 20 + size));
+            image.put(own, &[0; 20]);
+        }
+        // A panic takes the other CPUs off the list.
+        let online = image.online;
+        image.put64(online, 1);
+        if machine == X86_64 {
+            notes.extend(note("QEMU", 0, &[0; 440]));
+        }
+        check(&vmcore::from_bytes(elf(&image.pages(), machine, &notes)).unwrap());
     }
-    notes.extend(note("QEMU", 0, &[0; 440]));
-    check(&vmcore::from_bytes(elf(&image.pages(), X86_64, &notes)).unwrap());
 }
 
 #[test]

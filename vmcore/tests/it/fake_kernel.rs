@@ -59,6 +59,8 @@ pub struct Image {
     pub offsets: Offsets,
     /// The NT_PRSTATUS note of the CPU that panicked: 20 bytes, then its description.
     pub registers_of_cpu_0: u64,
+    /// `__cpu_online_mask`.
+    pub online: u64,
     /// Parts of the memory by name, for damage in one reader's input.
     pub regions: Vec<(&'static str, std::ops::Range<u64>)>,
 }
@@ -72,6 +74,7 @@ impl Image {
             machine,
             offsets: Offsets::Base,
             registers_of_cpu_0: 0,
+            online: 0,
             regions: Vec::new(),
         };
         image.tables = image.alloc(PAGE, PAGE);
@@ -300,7 +303,8 @@ impl Fake {
         let notes = image.store(&(areas + 64).to_le_bytes());
         define("crash_notes", notes);
         define("nr_cpu_ids", image.store(&2_u32.to_le_bytes()));
-        define("__cpu_online_mask", image.store(&3_u64.to_le_bytes()));
+        image.online = image.store(&3_u64.to_le_bytes());
+        define("__cpu_online_mask", image.online);
         define("panic_cpu", image.store(&0_u32.to_le_bytes()));
         define("tainted_mask", image.store(&0x1000_u64.to_le_bytes()));
 
