@@ -93,7 +93,7 @@ mod exit {
 
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let done = match &cli.command {
         Some(Command::Symbols(command)) => symbols_cli::run(command, &mut out),
         Some(Command::Vmcore(command)) => vmcore_cli::run(command, &mut out),

@@ -1,6 +1,7 @@
 //! `lastwords-decode`: what a crash log says, in the terminal.
 
 mod cli;
+mod lookup_cli;
 mod patience;
 mod servers;
 mod symbols_cli;

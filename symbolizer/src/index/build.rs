@@ -77,7 +77,7 @@ pub(crate) fn build<'a>(
     let meta_json = serde_json::to_vec(&meta).map_err(|e| Error::Index(format!("the table Meta: {e}")))?;
     let [starts, blocks, stream] = ranges;
     let tables =
-        [meta_json, symbols, by_name, starts, blocks, stream, unit_table, nodes, files, strings.bytes];
+        [symbols, by_name, starts, blocks, unit_table, nodes, files, meta_json, stream, strings.bytes];
     Index::of(Bytes::Owned(format::assemble(&tables)))
 }
 

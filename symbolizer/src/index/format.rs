@@ -1,4 +1,4 @@
-//! The layout of an index: a header, a directory of tables, the tables, each aligned to 8 and checksummed.
+//! The layout of an index: a header, a directory of tables, then the tables, one behind the other, each checksummed.
 //!
 //! ```text
 //! 0   magic "lwsymidx"            8 bytes
@@ -19,16 +19,14 @@ use crate::error::Error;
 
 const MAGIC: &[u8; 8] = b"lwsymidx";
 /// Raised by every change that an older program would misread.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 24;
 const ENTRY: usize = 24;
 
-/// The tables, in the order of the file.
+/// The tables, in the order of the file: numbers first, so that each lies where processors like it, then bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Table {
-    /// What the object is: JSON of [`super::Meta`].
-    Meta,
     /// Text symbols by address: address, ksize, `st_size`, name, flags; `u32` each.
     Symbols,
     /// Numbers of symbols, ordered by the stem of their names, then by address; `u32`.
@@ -37,28 +35,30 @@ pub(crate) enum Table {
     BlockStart,
     /// Of each block: where its bytes begin in [`Table::Stream`], and its unit ([`GAP`] for none); `u32` each.
     Block,
-    /// The packed ranges, see [`super::stream`].
-    Stream,
     /// Of each unit: first node, number of nodes, first file, number of files; `u32` each.
     Unit,
     /// Functions and inlined calls: name, parent, line of the call: `u32`; its file, its column: `u16`.
     Node,
     /// Path of each file; `u32`, into [`Table::Strings`].
     File,
+    /// What the object is: JSON of [`super::Meta`].
+    Meta,
+    /// The packed ranges, see [`super::stream`].
+    Stream,
     /// Strings: length as a varint, then UTF-8. At 0 is the empty string.
     Strings,
 }
 
 const TABLES: [Table; 10] = [
-    Table::Meta,
     Table::Symbols,
     Table::ByName,
     Table::BlockStart,
     Table::Block,
-    Table::Stream,
     Table::Unit,
     Table::Node,
     Table::File,
+    Table::Meta,
+    Table::Stream,
     Table::Strings,
 ];
 
@@ -134,7 +134,7 @@ pub(crate) fn assemble(tables: &[Vec<u8>; TABLES.len()]) -> Vec<u8> {
         for field in [at as u64, table.len() as u64, xxh3_64(table)] {
             directory.extend(field.to_le_bytes());
         }
-        at = (at + table.len()).next_multiple_of(8);
+        at += table.len();
     }
     let mut out = Vec::with_capacity(at);
     out.extend(MAGIC);
@@ -142,10 +142,7 @@ pub(crate) fn assemble(tables: &[Vec<u8>; TABLES.len()]) -> Vec<u8> {
     out.extend((TABLES.len() as u32).to_le_bytes());
     out.extend(xxh3_64(&directory).to_le_bytes());
     out.extend(directory);
-    for table in tables {
-        out.extend(table);
-        out.resize(out.len().next_multiple_of(8), 0);
-    }
+    tables.iter().for_each(|table| out.extend(table));
     out
 }
 

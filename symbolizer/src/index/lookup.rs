@@ -37,7 +37,7 @@ pub struct Step<'i> {
 }
 
 /// The calls that run at one address, innermost first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Chain<'i> {
     index: &'i Index,
     unit: Unit,
@@ -53,23 +53,75 @@ struct Unit {
     file_count: u32,
 }
 
+/// A block of ranges: its first address, its bytes, its unit.
+#[derive(Clone, Copy)]
+struct Block<'i> {
+    start: u32,
+    bytes: &'i [u8],
+    unit: u32,
+}
+
+/// Addresses that [`Index::lookup_many`] has under way: enough to keep memory busy, few enough to stay in the cache.
+const UNDER_WAY: usize = 64;
+
 impl Index {
     /// Who runs at this link address, and on which line. `None` where no unit says anything.
     pub fn lookup(&self, address: u64) -> Option<Chain<'_>> {
-        let address = u32::try_from(address.checked_sub(self.meta.base)?).ok()?;
-        let starts = self.table(Table::BlockStart);
-        let at =
-            partition_point(starts.len() / 4, |i| u32_at(starts, i).is_some_and(|start| start <= address));
-        let at = at.checked_sub(1)?;
-        let blocks = self.table(Table::Block);
-        let (offset, unit) = (u32_at(blocks, at * 2)?, u32_at(blocks, at * 2 + 1)?);
+        let address = self.relative(address)?;
+        self.chain(self.block(self.search(address)?)?, address)
+    }
+
+    /// [`Index::lookup`] of each of these addresses in turn.
+    ///
+    /// A lookup waits for memory some ten times, one wait after the other, and computes little. Here each step is
+    /// taken for many addresses before the next, so that they wait together.
+    pub fn lookup_many<'i>(&'i self, addresses: &[u64], mut each: impl FnMut(u64, Option<Chain<'i>>)) {
+        for addresses in addresses.chunks(UNDER_WAY) {
+            let mut places = [None; UNDER_WAY];
+            for (place, &address) in places.iter_mut().zip(addresses) {
+                *place = self.relative(address).and_then(|at| Some((self.search(at)?, at)));
+            }
+            let mut blocks = [None; UNDER_WAY];
+            for (block, place) in blocks.iter_mut().zip(places) {
+                *block = place.and_then(|(number, at)| Some((self.block(number)?, at)));
+                touch(block.and_then(|(block, _): (Block<'_>, u32)| block.bytes.first().copied()));
+            }
+            let mut chains = [None; UNDER_WAY];
+            for (chain, block) in chains.iter_mut().zip(blocks) {
+                *chain = block.and_then(|(block, at)| self.chain(block, at));
+                touch(chain.and_then(|chain: Chain<'_>| chain.node().copied()));
+                touch(chain.and_then(|chain| self.path(chain.unit, chain.cell?.file)));
+            }
+            for chain in chains.iter().flatten() {
+                let strings = self.table(Table::Strings);
+                touch(chain.node().and_then(|node| strings.get(u32_at(node, 0)? as usize).copied()));
+                let path = chain.cell.and_then(|cell| self.path(chain.unit, cell.file));
+                touch(path.and_then(|at| strings.get(at as usize).copied()));
+            }
+            addresses.iter().zip(chains).for_each(|(&address, chain)| each(address, chain));
+        }
+    }
+
+    /// The number of the block that holds an address, if any does.
+    fn search(&self, address: u32) -> Option<usize> {
+        up_to::<4>(self.table(Table::BlockStart), address).checked_sub(1)
+    }
+
+    fn block(&self, number: usize) -> Option<Block<'_>> {
+        let directory = self.table(Table::Block);
+        let (offset, unit) = (u32_at(directory, number * 2)?, u32_at(directory, number * 2 + 1)?);
         if unit == GAP {
             return None;
         }
         let stream = self.table(Table::Stream);
-        let end = u32_at(blocks, at * 2 + 2).map_or(stream.len(), |next| next as usize);
-        let cell = Ranges::new(stream.get(offset as usize..end)?, u32_at(starts, at)?).find(address)?;
-        let record = self.table(Table::Unit).get(unit as usize * UNIT..)?;
+        let end = u32_at(directory, number * 2 + 2).map_or(stream.len(), |next| next as usize);
+        let start = u32_at(self.table(Table::BlockStart), number)?;
+        Some(Block { start, bytes: stream.get(offset as usize..end)?, unit })
+    }
+
+    fn chain(&self, block: Block<'_>, address: u32) -> Option<Chain<'_>> {
+        let cell = Ranges::new(block.bytes, block.start).find(address)?;
+        let record = self.table(Table::Unit).get(block.unit as usize * UNIT..)?;
         let unit = Unit {
             nodes: u32_at(record, 0)?,
             node_count: u32_at(record, 1)?,
@@ -81,38 +133,28 @@ impl Index {
 
     /// The symbol that this address belongs to: the nearest one at or below it, if the address is within its size.
     pub fn symbol_at(&self, address: u64) -> Option<SymbolAt<'_>> {
-        let relative = u32::try_from(address.checked_sub(self.meta.base)?).ok()?;
         let table = self.table(Table::Symbols);
-        let count = table.len() / SYMBOL;
-        let after =
-            partition_point(count, |i| u32_at(table, i * SYMBOL / 4).is_some_and(|start| start <= relative));
+        let after = up_to::<SYMBOL>(table, self.relative(address)?);
         let nearest = self.symbol(after.checked_sub(1)?)?;
         // Of several names for one address the first one is preferred.
-        let first = partition_point(count, |i| {
-            u32_at(table, i * SYMBOL / 4)
-                .is_some_and(|start| u64::from(start) + self.meta.base < nearest.address)
-        });
+        let before = self.relative(nearest.address)?.checked_sub(1);
+        let first = before.map_or(0, |before| up_to::<SYMBOL>(table, before));
         self.symbol(first).filter(|symbol| address - symbol.address < symbol.ksize)
     }
 
     /// The first symbol above this address.
     pub fn symbol_after(&self, address: u64) -> Option<SymbolAt<'_>> {
-        let table = self.table(Table::Symbols);
-        let after = partition_point(table.len() / SYMBOL, |i| {
-            u32_at(table, i * SYMBOL / 4).is_some_and(|start| u64::from(start) + self.meta.base <= address)
-        });
-        self.symbol(after)
+        self.symbol(up_to::<SYMBOL>(self.table(Table::Symbols), self.relative(address)?))
     }
 
     /// All symbols with this name, or with this name once suffixes such as `.isra.0` are taken off both.
     pub fn symbols_named<'i>(&'i self, name: &str) -> impl Iterator<Item = SymbolAt<'i>> {
-        let order = self.table(Table::ByName);
         let wanted = stem(name).to_string();
-        let at = move |i: usize| self.symbol(u32_at(order, i)? as usize);
-        let count = order.len() / 4;
-        let first =
-            partition_point(count, |i| at(i).is_some_and(|symbol| stem(symbol.name) < wanted.as_str()));
-        (first..count).map_while(at).take_while(move |symbol| stem(symbol.name) == wanted)
+        let at = move |number: &[u8; 4]| self.symbol(u32::from_le_bytes(*number) as usize);
+        let order = self.table(Table::ByName).as_chunks().0;
+        let first = order
+            .partition_point(|number| at(number).is_some_and(|symbol| stem(symbol.name) < wanted.as_str()));
+        order[first..].iter().map_while(at).take_while(move |symbol| stem(symbol.name) == wanted)
     }
 
     /// How many text symbols there are.
@@ -131,6 +173,11 @@ impl Index {
         })
     }
 
+    /// An address as the tables count it.
+    fn relative(&self, address: u64) -> Option<u32> {
+        u32::try_from(address.checked_sub(self.meta.base)?).ok()
+    }
+
     fn table(&self, table: Table) -> &[u8] {
         self.layout.table(&self.bytes, table)
     }
@@ -142,14 +189,19 @@ impl Index {
         std::str::from_utf8(text).unwrap_or_default()
     }
 
-    fn file(&self, unit: Unit, number: u32) -> &str {
-        match number.checked_sub(1) {
-            Some(at) if at < unit.file_count => {
-                u32_at(self.table(Table::File), unit.files.saturating_add(at) as usize)
-                    .map_or("", |at| self.string(at))
-            }
-            _ => "",
-        }
+    /// Where the path of a unit's file stands among the strings.
+    fn path(&self, unit: Unit, number: u32) -> Option<u32> {
+        let at = number.checked_sub(1).filter(|&at| at < unit.file_count)?;
+        u32_at(self.table(Table::File), unit.files.saturating_add(at) as usize)
+    }
+}
+
+impl<'i> Chain<'i> {
+    /// The record of the innermost function that is left.
+    fn node(&self) -> Option<&'i [u8; NODE]> {
+        let within = self.cell?.node.checked_sub(1).filter(|&at| at < self.unit.node_count)?;
+        let at = self.unit.nodes.checked_add(within)? as usize;
+        self.index.table(Table::Node).get(at * NODE..)?.first_chunk()
     }
 }
 
@@ -157,20 +209,17 @@ impl<'i> Iterator for Chain<'i> {
     type Item = Step<'i>;
 
     fn next(&mut self) -> Option<Step<'i>> {
+        let record = self.node();
         let cell = self.cell.take().filter(|_| self.left > 0)?;
         self.left -= 1;
+        let path = self.index.path(self.unit, cell.file);
         let mut step = Step {
             function: "",
-            file: self.index.file(self.unit, cell.file),
+            file: path.map_or("", |at| self.index.string(at)),
             line: cell.line,
             column: cell.column,
             inlined: false,
         };
-        let within = cell.node.checked_sub(1).filter(|&at| at < self.unit.node_count);
-        let record = within.and_then(|at| {
-            let at = self.unit.nodes.checked_add(at)? as usize;
-            self.index.table(Table::Node).get(at * NODE..)?.first_chunk::<NODE>()
-        });
         if let Some(record) = record {
             let word = |at: usize| u32_at(record, at).unwrap_or(0);
             step.function = self.index.string(word(0));
@@ -186,13 +235,14 @@ impl<'i> Iterator for Chain<'i> {
     }
 }
 
-/// The first position in `0..count` for which the predicate is false.
+/// Of records of `SIZE` bytes, sorted by the `u32` that they begin with: how many have at most `limit` there.
 #[inline]
-fn partition_point(count: usize, below: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (0, count);
-    while low < high {
-        let middle = low.midpoint(high);
-        if below(middle) { low = middle + 1 } else { high = middle }
-    }
-    low
+fn up_to<const SIZE: usize>(sorted: &[u8], limit: u32) -> usize {
+    let first = |record: &[u8; SIZE]| record.first_chunk().map_or(u32::MAX, |word| u32::from_le_bytes(*word));
+    sorted.as_chunks().0.partition_point(|record| first(record) <= limit)
+}
+
+/// Has a value read now, though nobody needs it yet.
+fn touch<T>(value: Option<T>) {
+    std::hint::black_box(value);
 }

@@ -12,8 +12,8 @@
 //!           bits 3-7  change of the line + 15, or 31: zigzag varint follows
 //! ```
 
-/// Ranges in a block: the search decodes half of them, some 100 ns, and the directory stays small.
-const BLOCK: u32 = 32;
+/// Ranges in a block: the search decodes half of them, some 20 ns each, and a block costs the file 17 bytes.
+const BLOCK: u32 = 8;
 /// In the tag: the change of the line follows by itself.
 const FAR: i64 = 31;
 /// In the tag, the middle of the short changes of the line.
@@ -156,8 +156,16 @@ impl<'a> Ranges<'a> {
     }
 
     /// The range that holds the address, which is not below the first one of the block.
+    #[inline]
     pub fn find(self, address: u32) -> Option<Cell> {
-        self.take_while(|&(start, _)| start <= address).last().map(|(_, cell)| cell)
+        let mut found = None;
+        for (start, cell) in self {
+            if start > address {
+                break;
+            }
+            found = Some(cell);
+        }
+        found
     }
 }
 

@@ -1,6 +1,6 @@
 //! The index: the same answers as without it, the same bytes every time, and no trust in a damaged file.
 
-use symbolizer::{Image, Index};
+use symbolizer::{Chain, Image, Index};
 
 use crate::{RELEASES, module_path};
 
@@ -41,6 +41,21 @@ fn a_written_index_answers_as_the_object_does() {
         }
     }
     assert!(chains > 50, "only {chains} inlined calls");
+}
+
+#[test]
+fn many_addresses_at_once_are_answered_like_one_after_the_other() {
+    let (image, _) = built(2, RELEASES[0]);
+    let index = image.index().unwrap();
+    let sections = image.sections();
+    let within = sections.iter().rev().flat_map(|(_, start, size)| (start - 3..start + size + 3).step_by(5));
+    let addresses: Vec<u64> = [0, 1, u64::MAX].into_iter().chain(within).collect();
+    let steps = |chain: Option<Chain<'_>>| format!("{:?}", chain.map(Iterator::collect::<Vec<_>>));
+    let mut many = Vec::new();
+    index.lookup_many(&addresses, |address, chain| many.push((address, steps(chain))));
+    let single = addresses.iter().map(|&address| (address, steps(index.lookup(address))));
+    assert_eq!(many, single.collect::<Vec<_>>());
+    assert!(many.len() > 200 && many.iter().any(|(_, steps)| steps.matches("inlined: true").count() > 0));
 }
 
 #[test]
