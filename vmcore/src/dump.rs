@@ -35,8 +35,8 @@ pub enum Lack {
     /// The memory exists, and the dump left it out (makedumpfile's `-d`, or lost by a full disk).
     #[error("left out of the dump")]
     Excluded,
-    /// The page lies beyond the end of the file.
-    #[error("beyond the end of the cut file")]
+    /// The page lies where the file has ended, or cannot be read.
+    #[error("the file ends before it, or cannot be read there")]
     Truncated,
     /// The page's descriptor or its compressed data is damaged.
     #[error("the page is damaged")]
@@ -98,14 +98,11 @@ pub(crate) struct Opened {
 pub(crate) fn open(path: &Path, most: u64) -> Result<Opened, Error> {
     let read = |source| Error::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(read)?;
-    let image = Image::map(&file).map_err(read)?;
-    match packed::unpack(&image, most).map_err(|cause| match cause {
+    let unpacked = packed::unpack(&file, most).map_err(|cause| match cause {
         packed::Failure::Io(source) => read(source),
         packed::Failure::TooLarge(limit) => Error::TooLarge(limit),
-    })? {
-        Some(unpacked) => from_image(Image::map(&unpacked).map_err(read)?),
-        None => from_image(image),
-    }
+    })?;
+    from_image(Image::of(unpacked.unwrap_or(file)).map_err(read)?)
 }
 
 /// Opens several files of one dump written with `makedumpfile --split`.

@@ -202,11 +202,6 @@ impl Container for Kdump {
         }
         let mut scratch = self.scratch.borrow_mut();
         let (decompressor, data) = &mut *scratch;
-        if let Some(data) = self.image.as_slice() {
-            let start = usize::try_from(offset).map_err(|_| Lack::Truncated)?;
-            let data = start.checked_add(size).and_then(|end| data.get(start..end)).ok_or(Lack::Truncated)?;
-            return decompressor.page(flags, data, page);
-        }
         data.resize(size, 0);
         if self.image.read(offset, data) < size {
             return Err(Lack::Truncated);

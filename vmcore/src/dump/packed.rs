@@ -1,8 +1,8 @@
 //! A dump compressed as a whole (`.zst`, `.gz`, `.xz`): unpacked into a temporary file without a name.
 
-use super::image::Image;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
 
 /// Why unpacking stopped.
 pub(super) enum Failure {
@@ -10,11 +10,16 @@ pub(super) enum Failure {
     TooLarge(u64),
 }
 
-/// The unpacked file; none when the image is not packed. What comes before damage in the packed stream is
+/// What is read of the packed file at once.
+const BUFFER: usize = 128 << 10;
+
+/// The unpacked file; none when the file is not packed. What comes before damage in the packed stream is
 /// kept.
-pub(super) fn unpack(image: &Image, limit: u64) -> Result<Option<File>, Failure> {
-    let Some(bytes) = image.as_slice() else { return Ok(None) };
-    let mut stream: Box<dyn Read + '_> = match bytes {
+pub(super) fn unpack(packed: &File, limit: u64) -> Result<Option<File>, Failure> {
+    let mut magic = [0; 6];
+    let have = packed.read_at(&mut magic, 0).map_err(Failure::Io)?;
+    let bytes = BufReader::with_capacity(BUFFER, packed);
+    let mut stream: Box<dyn Read + '_> = match &magic[..have] {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             Box::new(zstd::stream::read::Decoder::with_buffer(bytes).map_err(Failure::Io)?)
         }
@@ -23,7 +28,7 @@ pub(super) fn unpack(image: &Image, limit: u64) -> Result<Option<File>, Failure>
         _ => return Ok(None),
     };
     let mut file = unnamed().map_err(Failure::Io)?;
-    let mut chunk = vec![0; 128 << 10];
+    let mut chunk = vec![0; BUFFER];
     let mut written = 0_u64;
     loop {
         let length = match stream.read(&mut chunk) {
