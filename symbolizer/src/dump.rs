@@ -7,7 +7,7 @@ use vmcore::{Facts, Frame, Task, Tasks};
 
 use crate::decode::{Style, with_chain, wrapped};
 use crate::image::Image;
-use crate::resolve::{Location, Query};
+use crate::resolve::{Location, Query, Resolution};
 use crate::store::{Library, Wanted};
 
 /// Names of tasks with one stack that are listed; of the others the number.
@@ -32,9 +32,14 @@ impl<'l> Places<'l> {
         Places { library, kernel: library.find(&wanted), release, kaslr }
     }
 
-    /// The calls that run at a frame, innermost first; empty when they are not known for certain. The kernel's own
-    /// frames are found by address, which no two functions share, a module's by name.
+    /// The calls that run at a frame, innermost first; empty when they are not known for certain.
     pub fn of(&self, frame: &Frame) -> Vec<Location> {
+        self.resolve(frame).map(|found| found.chain().to_vec()).unwrap_or_default()
+    }
+
+    /// Where a frame is; none without its debug file. The kernel's own frames are found by address, which no two
+    /// functions share, a module's by name.
+    pub fn resolve(&self, frame: &Frame) -> Option<Resolution> {
         let resolution = match (&frame.module, &self.kernel, self.kaslr) {
             (None, Some(kernel), Some(kaslr)) => {
                 kernel.resolve_address(frame.pc.0.wrapping_sub(kaslr), frame.interrupted)
@@ -43,13 +48,13 @@ impl<'l> Places<'l> {
                 let (Some(image), Some(symbol), Some(offset)) =
                     (self.image(frame), &frame.symbol, frame.offset)
                 else {
-                    return Vec::new();
+                    return None;
                 };
                 let exact = frame.interrupted;
                 image.resolve(&Query { symbol, offset, size: None, exact, reliable: frame.reliable })
             }
         };
-        resolution.map(|found| found.chain().to_vec()).unwrap_or_default()
+        resolution.ok()
     }
 
     fn image(&self, frame: &Frame) -> Option<Arc<Image>> {
@@ -63,7 +68,8 @@ impl<'l> Places<'l> {
         }
     }
 
-    fn source_roots(&self) -> Vec<String> {
+    /// Folders that a path in the kernel's source may begin with, to be left out for people.
+    pub fn source_roots(&self) -> Vec<String> {
         self.kernel.iter().map(|image| image.source_root()).collect()
     }
 }

@@ -13,8 +13,8 @@ use crate::api::uploads::Busy;
 use crate::blobs::Blobs;
 use crate::clock::now_us;
 use crate::problem::Error;
-use crate::store::Store;
 use crate::store::writer::{Ask, Signer, Writer};
+use crate::store::{Store, job};
 use crate::symbols::Symbols;
 use crate::{jobs, pipeline, random, router, secrets, store};
 
@@ -45,8 +45,12 @@ pub struct App {
     pub uploads: Semaphore,
     /// Large uploads that somebody writes to.
     pub busy: Busy,
-    /// Wakes the job worker.
+    /// Wakes the worker that finds source lines.
     pub jobs_due: Notify,
+    /// Wakes the one that reads dumps.
+    pub dumps_due: Notify,
+    /// The program that reads a dump, as [`Setup::dump_reader`].
+    pub dump_reader: PathBuf,
     /// Where new tokens were written, at the first start.
     pub new_tokens: Vec<PathBuf>,
     /// Held while the service runs, so that no second one writes to the same folder.
@@ -60,6 +64,8 @@ pub struct Setup {
     pub data: PathBuf,
     /// Let requests on loopback read without a token.
     pub open_to_local_readers: bool,
+    /// The program `lastwords`, started anew for each dump of memory that is to be read.
+    pub dump_reader: PathBuf,
 }
 
 /// Opens a data folder, which is made at the first start.
@@ -73,7 +79,7 @@ pub async fn open(setup: &Setup) -> Result<AppState, Error> {
     store::service::publish(&mut custody, &key.public(), now_us()).await?;
     let mut main = store.write().await?;
     let new_tokens = secrets::first_tokens(data, &mut main).await?;
-    store::job::release_all(&mut main).await?;
+    job::release_all(&mut main).await?;
     main.commit().await?;
     let key_id = key.public().id();
     Ok(Arc::new(App {
@@ -87,6 +93,8 @@ pub async fn open(setup: &Setup) -> Result<AppState, Error> {
         uploads: Semaphore::new(UPLOADS),
         busy: Busy::default(),
         jobs_due: Notify::new(),
+        dumps_due: Notify::new(),
+        dump_reader: setup.dump_reader.clone(),
         new_tokens,
         _lock: lock,
     }))
@@ -115,7 +123,8 @@ pub async fn run(
     let (stop, stopped) = watch::channel(false);
     let readers = [
         tokio::spawn(pipeline::run(Arc::clone(&app), stopped.clone())),
-        tokio::spawn(jobs::run(Arc::clone(&app), stopped)),
+        tokio::spawn(jobs::run(Arc::clone(&app), job::LOCATE, stopped.clone())),
+        tokio::spawn(jobs::run(Arc::clone(&app), job::READ_DUMP, stopped)),
     ];
     let (leave, mut leaving) = watch::channel(false);
     let shutdown = async move {

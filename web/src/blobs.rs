@@ -122,7 +122,7 @@ impl Blobs {
     }
 
     fn unfinished(&self, sha256: &Sha256) -> PathBuf {
-        self.folder.join("tmp").join(format!("{sha256}-{}", crate::random::hex::<8>()))
+        self.unfinished_folder().join(format!("{sha256}-{}", crate::random::hex::<8>()))
     }
 
     /// The decoded bytes of some evidence as a stream; `None` when only its count is kept.
@@ -155,9 +155,54 @@ impl Blobs {
         Ok(Some(decoded))
     }
 
+    /// Some evidence as a file of coded bytes; `None` when only its count is kept.
+    pub fn coded(&self, evidence: &Evidence) -> Result<Option<Coded>, Error> {
+        let path = match (evidence.home, &evidence.bytes) {
+            (None, _) => return Ok(None),
+            (Some(_), None) => return Ok(Some(Coded::Kept(self.path(&evidence.sha256)))),
+            (Some(_), Some(bytes)) => {
+                let path = self.unfinished(&evidence.sha256);
+                fs::write(&path, bytes).map_err(Error::disk("writing", &path))?;
+                path
+            }
+        };
+        Ok(Some(Coded::Copy(path)))
+    }
+
+    /// Where files are that are not finished; a start clears it.
+    pub fn unfinished_folder(&self) -> PathBuf {
+        self.folder.join("tmp")
+    }
+
     fn path(&self, sha256: &Sha256) -> PathBuf {
         let name = sha256.to_string();
         self.folder.join(&name[..2]).join(&name[2..])
+    }
+}
+
+/// Coded bytes of evidence as a file. A copy goes when it is dropped.
+#[derive(Debug)]
+pub enum Coded {
+    /// The kept file itself.
+    Kept(PathBuf),
+    /// What is a row otherwise.
+    Copy(PathBuf),
+}
+
+impl Coded {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        let (Coded::Kept(path) | Coded::Copy(path)) = self;
+        path
+    }
+}
+
+impl Drop for Coded {
+    fn drop(&mut self) {
+        if let Coded::Copy(path) = self {
+            // What stays behind goes at the next start.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{self, Setup};
-use crate::reindex;
+use crate::{dump, reindex};
 
 /// Hears what a dying Linux kernel said, keeps it, names it.
 #[derive(Debug, Parser)]
@@ -26,6 +26,12 @@ enum Command {
     Serve(Serve),
     /// Names evidence again after the rules changed; the service must be stopped.
     Reindex(Reindex),
+    /// Reads a dump of memory within limits, for the service.
+    #[command(hide = true)]
+    ReadDump {
+        /// The dump.
+        path: PathBuf,
+    },
     /// Shows the whole way of a crash, on records of real ones.
     #[cfg(feature = "demo")]
     Demo(crate::demo::Demo),
@@ -48,7 +54,7 @@ impl Reindex {
     async fn run(self) -> anyhow::Result<()> {
         let Reindex { data, dry_run, all } = self;
         anyhow::ensure!(data.join("custody.db").exists(), "there is no service in {}", data.display());
-        let setup = Setup { data, open_to_local_readers: false };
+        let setup = Setup { data, open_to_local_readers: false, dump_reader: ourselves()? };
         let app = app::open(&setup).await.context("opening the data folder")?;
         let outcome = reindex::run(&app, all, dry_run).await.context("naming evidence again")?;
         let mut table = String::new();
@@ -83,13 +89,17 @@ struct Serve {
 pub fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     log();
-    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
     match arguments.command {
-        Command::Serve(serve) => runtime.block_on(serve.run()),
-        Command::Reindex(reindex) => runtime.block_on(reindex.run()),
+        Command::Serve(serve) => in_runtime(serve.run()),
+        Command::Reindex(reindex) => in_runtime(reindex.run()),
+        Command::ReadDump { path } => dump::read_here(&path),
         #[cfg(feature = "demo")]
-        Command::Demo(demo) => runtime.block_on(demo.run()),
+        Command::Demo(demo) => in_runtime(demo.run()),
     }
+}
+
+fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Runtime::new().context("starting the runtime")?.block_on(work)
 }
 
 impl Serve {
@@ -97,8 +107,11 @@ impl Serve {
         let Serve { data, listen, always_ask } = self;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
         let address = listener.local_addr().context("asking for the address")?;
-        let setup =
-            Setup { data: data.clone(), open_to_local_readers: !always_ask && address.ip().is_loopback() };
+        let setup = Setup {
+            data: data.clone(),
+            open_to_local_readers: !always_ask && address.ip().is_loopback(),
+            dump_reader: ourselves()?,
+        };
         let app =
             app::open(&setup).await.with_context(|| format!("opening the data folder {}", data.display()))?;
         let mut greeting = format!("lastwords listens on http://{address}\n");
@@ -112,6 +125,11 @@ impl Serve {
         let _ = std::io::stdout().write_all(greeting.as_bytes());
         app::run(listener, app, stop()).await.context("serving")
     }
+}
+
+/// This program, to be started once more.
+pub(crate) fn ourselves() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("asking where this program is")
 }
 
 /// Completes when somebody asks the program to end.

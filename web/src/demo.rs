@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::app::{self, App, Setup};
-use crate::reading::{self, Reading};
+use crate::reading::{self, Told};
 use crate::store::crash::{self, Crash};
 use crate::store::crash_evidence;
 use crate::store::evidence;
@@ -114,7 +114,11 @@ impl Demo {
             .expect("one of both is there");
         let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
         let address = listener.local_addr().context("asking for the address")?;
-        let setup = Setup { data: data.clone(), open_to_local_readers: address.ip().is_loopback() };
+        let setup = Setup {
+            data: data.clone(),
+            open_to_local_readers: address.ip().is_loopback(),
+            dump_reader: cli::ourselves()?,
+        };
         let app =
             app::open(&setup).await.with_context(|| format!("opening the data folder {}", data.display()))?;
         let url = format!("http://{address}");
@@ -240,9 +244,10 @@ async fn named(app: &App, evidence: i64) -> anyhow::Result<Option<Crash>> {
 
 /// Where a crash's frames are, as `function file.c:line`.
 async fn places(app: &Arc<App>, crash: &Crash) -> anyhow::Result<Vec<String>> {
-    let Some((Reading { parsed, .. }, number)) = reading::of_crash(app, crash).await? else {
+    let Some(Told { reading, number, memory: _ }) = reading::of_crash(app, crash).await? else {
         return Ok(Vec::new());
     };
+    let parsed = reading.parsed;
     let located = locate::known(app, crash, &parsed, &parsed.reports[number]).await?;
     let frames = located.ip.iter().chain(located.traces.iter().flatten().flatten());
     let calls = frames.flat_map(|found| &found.chain);

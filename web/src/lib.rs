@@ -10,9 +10,12 @@ pub mod blobs;
 pub mod chart;
 pub mod cli;
 pub mod clock;
+pub mod count;
+pub mod dead_boot;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod drain;
+pub mod dump;
 pub mod health;
 pub mod jobs;
 pub mod locate;
@@ -28,6 +31,7 @@ pub mod secrets;
 pub mod session;
 pub mod store;
 pub mod symbols;
+pub mod tasks;
 pub mod text;
 
 pub use app::run;

@@ -1,6 +1,8 @@
 //! Where in the source the frames of a crash are: found by a job once the debug files are there, kept for every
 //! crash of that build, put beside the frames again by [`known`].
 
+pub mod memory;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use symbolizer::{Resolution, ResolvedFrame, ResolvedReport, resolve_report};
 
 use crate::app::App;
 use crate::problem::Error;
-use crate::reading::{self, Reading};
+use crate::reading::{self, Reading, Told};
 use crate::store::crash::{self, Crash};
 use crate::store::image::{self, Image, Wanted};
 use crate::store::job::{self, Job};
@@ -56,8 +58,12 @@ pub async fn crash(app: &Arc<App>, job: &Job) -> Result<(), Error> {
     let Some(crash) = crash::by_id(app.store.read(), job.subject).await? else {
         return finish_alone(app, job).await;
     };
-    let Some((reading, number)) = reading::of_crash(app, &crash).await? else {
+    let Some(Told { reading, number, memory }) = reading::of_crash(app, &crash).await? else {
         return finish_alone(app, job).await;
+    };
+    let of_memory = match memory {
+        Some((_, memory)) => memory::resolve(app, &crash.kernel, memory).await?,
+        None => memory::Resolved::default(),
     };
     let Reading { mut parsed, .. } = reading;
     let mut report = parsed.reports.swap_remove(number);
@@ -89,6 +95,9 @@ pub async fn crash(app: &Arc<App>, job: &Job) -> Result<(), Error> {
         let answer = serde_json::to_string(&found(resolution, &resolved.source_roots)).expect("plain data");
         location::put(&mut transaction, &place, &answer).await?;
     }
+    for (place, answer) in &of_memory.places {
+        location::put(&mut transaction, place, answer).await?;
+    }
     crash::set_unresolved(&mut transaction, crash.id, unresolved).await?;
     image::unwant(&mut transaction, crash.id).await?;
     let absent: BTreeSet<_> =
@@ -97,6 +106,9 @@ pub async fn crash(app: &Arc<App>, job: &Job) -> Result<(), Error> {
         if let Some(wanted) = wanted.get(module) {
             image::want(&mut transaction, crash.id, wanted).await?;
         }
+    }
+    for wanted in &of_memory.missing {
+        image::want(&mut transaction, crash.id, wanted).await?;
     }
     if job::finish(&mut transaction, job).await? {
         transaction.commit().await?;

@@ -23,6 +23,7 @@ pub(crate) mod signature;
 pub(crate) mod signatures;
 pub(crate) mod story;
 pub(crate) mod symbols;
+pub(crate) mod tasks;
 pub(crate) mod theme;
 pub(crate) mod unnamed;
 pub(crate) mod words;

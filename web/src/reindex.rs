@@ -15,7 +15,7 @@ use std::sync::Arc;
 use sqlx::SqliteConnection;
 
 use crate::app::App;
-use crate::pipeline::{self, Arrived, Counting};
+use crate::count::{self, Arrived, Counting};
 use crate::problem::Error;
 use crate::reading::{self, Reading};
 use crate::store::crash_evidence::{self, Linked};
@@ -105,7 +105,7 @@ async fn weigh(
     let (pairs, gone) = pair(arrived, reading, linked);
     for (number, old) in pairs {
         let report = &reading.parsed.reports[number];
-        let named = pipeline::named(&reading.manifest, report);
+        let named = count::named(&reading.manifest, report);
         if let Some(old) = &old
             && alias::by_title(app.store.read(), &named).await?.is_none()
         {
@@ -162,7 +162,7 @@ async fn rewrite(
         concerned.insert(old.signature_row);
         crash_evidence::unlink(db, old.crash_row, arrived.id).await?;
     }
-    let placed = pipeline::count(db, arrived, reading, Counting::Again(&kept)).await?;
+    let placed = count::count(db, arrived, reading, Counting::Again(&kept)).await?;
     concerned.extend(placed);
     Ok(())
 }
@@ -180,7 +180,7 @@ fn pair(
         .reports
         .iter()
         .enumerate()
-        .map(|(number, report)| pipeline::crash_id(&reading.manifest, &arrived.key, report, number))
+        .map(|(number, report)| count::crash_id(&reading.manifest, &arrived.key, report, number))
         .collect();
     for (number, key) in keys.iter().enumerate() {
         let at = old.iter().position(|old| old.crash_id == *key);

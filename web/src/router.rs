@@ -34,6 +34,7 @@ pub fn router(app: AppState) -> Router {
         .route("/crashes", get(crashes::list))
         .route("/crashes/{crash_id}", get(crashes::one))
         .route("/crashes/{crash_id}/explain", get(crashes::explain))
+        .route("/crashes/{crash_id}/tasks", get(crashes::tasks))
         .route("/signatures", get(signatures::list))
         .route("/signatures/{signature_id}", get(signatures::one).patch(decisions::change))
         .route("/signatures/{signature_id}/merge", post(decisions::merge))

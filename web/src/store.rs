@@ -14,6 +14,7 @@ pub mod crash;
 pub mod crash_evidence;
 pub mod cursor;
 pub mod custody;
+pub mod dump;
 pub mod evidence;
 pub mod image;
 pub mod job;

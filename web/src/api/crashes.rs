@@ -12,9 +12,10 @@ use crate::auth::Reader;
 use crate::locate::{self, Located};
 use crate::paging::{self, After, Page};
 use crate::problem::{Error, not_found};
-use crate::reading::{self, Note};
+use crate::reading::{self, Note, Told};
 use crate::store::signature::SignatureId;
 use crate::store::{crash, crash_evidence, custody, image, node};
+use crate::tasks::Tasks;
 
 /// What a list of crashes may be asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -87,7 +88,7 @@ pub async fn one(State(app): State<AppState>, _: Reader, Id(key): Id<CrashId>) -
     let db = app.store.read();
     let crash = find(&app, &key).await?;
     let (report, located, notes, findings) = match reading::of_crash(&app, &crash).await? {
-        Some((mut reading, number)) => {
+        Some(Told { mut reading, number, memory: _ }) => {
             let report = reading.parsed.reports.swap_remove(number);
             let located = locate::known(&app, &crash, &reading.parsed, &report).await?;
             (Some(report), Some(located), reading.notes, reading.parsed.findings)
@@ -117,6 +118,21 @@ pub async fn one(State(app): State<AppState>, _: Reader, Id(key): Id<CrashId>) -
         same_boot,
         crash,
     }))
+}
+
+/// `GET /crashes/{crash_id}/tasks`: who did what when the machine died, where its memory was handed over.
+pub async fn tasks(
+    State(app): State<AppState>,
+    _: Reader,
+    Id(key): Id<CrashId>,
+) -> Result<Json<Tasks>, Error> {
+    let crash = find(&app, &key).await?;
+    let told = reading::of_crash(&app, &crash).await?;
+    let Some((evidence, memory)) = told.and_then(|told| told.memory) else {
+        return Err(not_found(format!("no memory of the machine that crash {key} was on")));
+    };
+    let places = locate::memory::known(&app, &crash.kernel, &memory).await?;
+    Ok(Json(Tasks::tell(evidence, &memory, &places)))
 }
 
 /// The crash of an id.

@@ -17,11 +17,12 @@ use super::{Asked, View, filters, words};
 use crate::app::{App, AppState};
 use crate::locate::{self, Located};
 use crate::problem::{Error, not_found};
-use crate::reading;
+use crate::reading::{self, Told};
 use crate::store::crash::{self, Crash};
 use crate::store::image::{self, Missing};
 use crate::store::signature::{self, Signature};
 use crate::store::{alias, crash_evidence, custody};
+use crate::tasks::Tasks;
 use crate::text::Text;
 
 /// Neighbours shown at the side.
@@ -37,6 +38,8 @@ pub(crate) struct One {
     titles: Vec<String>,
     /// What its evidence says; absent when only its count is kept.
     story: Option<Story>,
+    /// Who did what when the machine died; absent when its memory was not handed over.
+    tasks: Option<Tasks>,
     /// Why it got its title; absent when there is nothing to read.
     why: Option<Explanation>,
     evidence: Vec<Piece>,
@@ -78,13 +81,18 @@ async fn load(app: &Arc<App>, key: &str) -> Result<One, Error> {
     let db = app.store.read();
     let crash = crash::by_key(db, &id).await?.ok_or_else(missing)?;
     let signature = signature::by_id(db, crash.signature_row).await?.ok_or_else(missing)?;
+    let mut tasks = None;
     let (story, read_from) = match reading::of_crash(app, &crash).await? {
-        Some((reading, number)) => {
+        Some(Told { reading, number, memory }) => {
             let located = match reading.parsed.reports.get(number) {
                 Some(report) => locate::known(app, &crash, &reading.parsed, report).await?,
                 None => Located::default(),
             };
             let story = Story::tell(&reading.parsed, number, &reading.notes, &located);
+            if let Some((evidence, memory)) = memory {
+                let places = locate::memory::known(app, &crash.kernel, &memory).await?;
+                tasks = Some(Tasks::tell(evidence, &memory, &places));
+            }
             (story, Some((reading.manifest.evidence_id, number)))
         }
         None => (None, None),
@@ -107,6 +115,7 @@ async fn load(app: &Arc<App>, key: &str) -> Result<One, Error> {
         crash,
         signature,
         story,
+        tasks,
         why,
         evidence,
         same_boot,
@@ -284,6 +293,9 @@ impl View for One {
         text.pairs(&pairs);
         if let Some(story) = &self.story {
             story_as_text(story, text);
+        }
+        if let Some(tasks) = &self.tasks {
+            super::tasks::as_text(tasks, text);
         }
         text.section("Evidence");
         for piece in &self.evidence {

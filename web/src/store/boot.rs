@@ -41,6 +41,36 @@ const ENDED_BY_CRASH: i64 = 2;
 const SILENT: i64 = 5;
 /// The node's own ledger, the best there is.
 const LEDGER: i64 = 0;
+/// Nobody knows the boot: its id was derived from the evidence.
+pub const DERIVED: i64 = 3;
+
+/// Makes two boots of a node one, of which at least one was only derived: the one that is known better stays, and of
+/// two derived ones the older. Returns its row.
+pub async fn unite(db: &mut SqliteConnection, one: i64, other: i64) -> Result<i64> {
+    let rows: Vec<(i64, i64, i64)> =
+        sqlx::query_as("SELECT id, seen_us, ending FROM boot WHERE id IN ($1, $2) ORDER BY basis, id")
+            .bind(one)
+            .bind(other)
+            .fetch_all(&mut *db)
+            .await?;
+    let [(kept, ..), (gone, seen_us, ending)] = rows[..] else { return Ok(one) };
+    for statement in [
+        "UPDATE crash SET boot_id = $1 WHERE boot_id = $2",
+        "UPDATE evidence SET boot_id = $1 WHERE boot_id = $2",
+    ] {
+        sqlx::query(statement).bind(kept).bind(gone).execute(&mut *db).await?;
+    }
+    sqlx::query(
+        "UPDATE boot SET seen_us = max(seen_us, $2), ending = CASE WHEN $3 = 0 THEN ending ELSE $3 END WHERE id = $1",
+    )
+    .bind(kept)
+    .bind(seen_us)
+    .bind(ending)
+    .execute(&mut *db)
+    .await?;
+    sqlx::query("DELETE FROM boot WHERE id = $1").bind(gone).execute(db).await?;
+    Ok(kept)
+}
 
 /// How an ending is stored.
 fn stored(ending: Ending) -> i64 {

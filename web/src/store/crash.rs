@@ -261,6 +261,135 @@ pub async fn insert(db: &mut SqliteConnection, new: &New<'_>) -> Result<(i64, bo
     }
 }
 
+/// A crash that a further source tells of.
+#[derive(Clone, Copy, Debug, FromRow)]
+pub struct Met {
+    /// Row id.
+    pub id: i64,
+    /// Its signature.
+    pub signature_id: i64,
+    /// Its kernel.
+    pub release_id: i64,
+    /// When.
+    pub at_us: i64,
+    /// It killed the machine, as far as was known.
+    pub fatal: bool,
+    /// Its text was damaged where it was read so far.
+    pub corrupted: bool,
+}
+
+const MET: &str =
+    "SELECT id, signature_id, release_id, at_us, fatal, corrupted <> '' AS corrupted FROM crash";
+
+/// The crash of a boot at a moment of the kernel's clock.
+pub async fn at(db: impl SqliteExecutor<'_>, boot: i64, kernel_us: i64) -> Result<Option<Met>> {
+    QueryBuilder::new(MET)
+        .push(" WHERE boot_id = ")
+        .push_bind(boot)
+        .push(" AND kernel_us = ")
+        .push_bind(kernel_us)
+        .push(" ORDER BY id LIMIT 1")
+        .build_query_as()
+        .fetch_optional(db)
+        .await
+}
+
+/// The same of a crash that is known by its row.
+pub async fn met(db: impl SqliteExecutor<'_>, id: i64) -> Result<Option<Met>> {
+    QueryBuilder::new(MET).push(" WHERE id = ").push_bind(id).build_query_as().fetch_optional(db).await
+}
+
+/// A report, as its moment tells it from all others of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// Its node.
+    pub node: i64,
+    /// The boot that it is said to be of.
+    pub not_in: i64,
+    /// The kernel's clock.
+    pub kernel_us: i64,
+    /// The process.
+    pub pid: i64,
+    /// Its name.
+    pub comm: &'a str,
+    /// About when the machine died, µs since 1970.
+    pub around_us: i64,
+    /// How far off that may be.
+    pub within_us: i64,
+}
+
+/// The boot of another name in which the same report was met; one of the two names was derived.
+pub async fn elsewhere(db: impl SqliteExecutor<'_>, moment: &Moment<'_>) -> Result<Option<i64>> {
+    let Moment { node, not_in, kernel_us, pid, comm, around_us, within_us } = *moment;
+    sqlx::query_scalar(
+        "SELECT c.boot_id FROM crash c JOIN boot b ON b.id = c.boot_id
+          WHERE c.node_id = $1 AND c.at_us BETWEEN $2 AND $3 AND c.kernel_us = $4 AND c.pid = $5 AND c.comm = $6
+            AND c.boot_id <> $7 AND 3 IN (b.basis, (SELECT basis FROM boot WHERE id = $7))
+          ORDER BY c.id LIMIT 1",
+    )
+    .bind(node)
+    .bind(around_us.saturating_sub(within_us))
+    .bind(around_us.saturating_add(within_us))
+    .bind(kernel_us)
+    .bind(pid)
+    .bind(comm)
+    .bind(not_in)
+    .fetch_optional(db)
+    .await
+}
+
+/// What the memory of a dead kernel tells of its death.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// When, µs since 1970.
+    pub at_us: i64,
+    /// How long after boot, µs.
+    pub uptime_us: i64,
+    /// The process on the CPU that panicked.
+    pub pid: i64,
+    /// Its name.
+    pub comm: &'a str,
+}
+
+/// The clock of the log and that of the timekeeper begin some seconds apart, and a panic's last words take some more.
+const CLOCKS_APART_US: i64 = 10_000_000;
+
+/// The boot of another name that ended in this death: the nearest within `near_us`; one of the two names was derived.
+pub async fn ended_elsewhere(
+    db: impl SqliteExecutor<'_>,
+    node: i64,
+    not_in: i64,
+    ended: &Ended<'_>,
+    near_us: i64,
+) -> Result<Option<i64>> {
+    let Ended { at_us, uptime_us, pid, comm } = *ended;
+    sqlx::query_scalar(
+        "SELECT c.boot_id FROM crash c JOIN boot b ON b.id = c.boot_id
+          WHERE c.node_id = $1 AND c.at_us BETWEEN $2 AND $3 AND c.fatal = 1 AND c.pid = $4 AND c.comm = $5
+            AND c.kernel_us BETWEEN $6 AND $7
+            AND c.boot_id <> $8 AND 3 IN (b.basis, (SELECT basis FROM boot WHERE id = $8))
+            AND NOT EXISTS (SELECT 1 FROM crash WHERE boot_id = $8)
+          ORDER BY abs(c.at_us - $9), c.id LIMIT 1",
+    )
+    .bind(node)
+    .bind(at_us.saturating_sub(near_us))
+    .bind(at_us.saturating_add(near_us))
+    .bind(pid)
+    .bind(comm)
+    .bind(uptime_us.saturating_sub(CLOCKS_APART_US))
+    .bind(uptime_us.saturating_add(CLOCKS_APART_US))
+    .bind(not_in)
+    .bind(at_us)
+    .fetch_optional(db)
+    .await
+}
+
+/// Notes that a crash killed its machine after all: an earlier source ended before it.
+pub async fn set_fatal(db: &mut SqliteConnection, crash: i64) -> Result<()> {
+    sqlx::query("UPDATE crash SET fatal = 1 WHERE id = $1").bind(crash).execute(db).await?;
+    Ok(())
+}
+
 /// The row id of a crash.
 pub async fn id_of(db: impl SqliteExecutor<'_>, key: &CrashId) -> Result<Option<i64>> {
     sqlx::query_scalar("SELECT id FROM crash WHERE crash_key = $1")

@@ -1,6 +1,6 @@
 //! What was read from each piece of evidence. The bytes are in [`super::custody`], under the same row id.
 
-use handover::{EvidenceId, NodeId};
+use handover::{BootId, EvidenceId, NodeId};
 use serde::Serialize;
 use sqlx::{FromRow, QueryBuilder, SqliteConnection, SqliteExecutor};
 
@@ -25,7 +25,7 @@ pub struct Evidence {
     pub received_us: i64,
     /// The naming rules that read it.
     pub rules_version: i64,
-    /// Reports that were found in it; 0: nobody could name it.
+    /// Crashes that it tells of; 0: nobody could name it.
     pub crashes: i64,
     /// Occurrences it stands for: above 1 when a loop's bytes were withheld.
     pub weight: i64,
@@ -84,6 +84,17 @@ pub async fn list(
     }
     query.push(" ORDER BY e.received_us DESC, e.id DESC LIMIT ").push_bind(limit);
     query.build_query_as().fetch_all(db).await
+}
+
+/// The boot that a piece of evidence was found to be about; none until it was read.
+pub async fn boot_of(db: impl SqliteExecutor<'_>, id: i64) -> Result<Option<BootId>> {
+    let key: Option<Vec<u8>> = sqlx::query_scalar(
+        "SELECT b.boot_key FROM evidence e JOIN boot b ON b.id = e.boot_id WHERE e.id = $1",
+    )
+    .bind(id)
+    .fetch_optional(db)
+    .await?;
+    key.map(BootId::try_from).transpose().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
 /// How many pieces nobody could name.

@@ -7,8 +7,16 @@ use super::Result;
 /// Find the source lines of a crash; the subject is its row.
 pub const LOCATE: i64 = 1;
 
-/// A lease ends after this: longer than the slowest vmlinux takes to open, shorter than anyone's patience.
-pub const LEASE_US: i64 = 5 * 60 * 1_000_000;
+/// Read a dump of memory; the subject is the row of its evidence.
+pub const READ_DUMP: i64 = 2;
+
+/// How long a job of a kind may take before another worker may begin it, µs: longer than the slowest vmlinux takes to
+/// open, and longer than a dump may be read, each shorter than anyone's patience.
+fn lease_us(kind: i64) -> i64 {
+    let minutes = if kind == READ_DUMP { 20 } else { 5 };
+    minutes * 60 * 1_000_000
+}
+
 /// A job that failed this often is dead: it is kept with its error and not tried again.
 const ATTEMPTS: i64 = 8;
 /// Waits double from 2 s up to this.
@@ -45,20 +53,27 @@ pub async fn ask(db: &mut SqliteConnection, kind: i64, subject: i64, now_us: i64
     Ok(())
 }
 
-/// Takes the next due job; first gives back leases that ran out.
-pub async fn lease(db: &mut SqliteConnection, lease_key: &[u8; 16], now_us: i64) -> Result<Option<Job>> {
+/// Takes the next due job of a kind; first gives back leases that ran out.
+pub async fn lease(
+    db: &mut SqliteConnection,
+    kind: i64,
+    lease_key: &[u8; 16],
+    now_us: i64,
+) -> Result<Option<Job>> {
     sqlx::query("UPDATE job SET state = 0, lease_key = NULL WHERE state = 1 AND run_us <= $1")
         .bind(now_us)
         .execute(&mut *db)
         .await?;
     sqlx::query_as(
         "UPDATE job SET state = 1, run_us = $2, lease_key = $3, attempts = attempts + 1
-          WHERE id = (SELECT id FROM job WHERE state = 0 AND run_us <= $1 ORDER BY run_us, id LIMIT 1)
+          WHERE id = (SELECT id FROM job WHERE kind = $4 AND state = 0 AND run_us <= $1
+                        ORDER BY run_us, id LIMIT 1)
          RETURNING id, kind, subject, attempts, lease_key",
     )
     .bind(now_us)
-    .bind(now_us + LEASE_US)
+    .bind(now_us + lease_us(kind))
     .bind(&lease_key[..])
+    .bind(kind)
     .fetch_optional(db)
     .await
 }

@@ -35,6 +35,29 @@ pub async fn get(db: impl SqliteExecutor<'_>, place: &Place) -> Result<Option<St
     .await
 }
 
+/// The answers for places of one image, as far as they were asked before.
+pub async fn get_all(
+    db: impl SqliteExecutor<'_>,
+    image: i64,
+    places: &[Place],
+) -> Result<Vec<(Place, String)>> {
+    let asked: Vec<_> = places.iter().map(|p| (&p.function, p.offset, p.size, i64::from(p.exact))).collect();
+    let asked = serde_json::to_string(&asked).expect("plain data");
+    let rows: Vec<(String, i64, i64, bool, String)> = sqlx::query_as(
+        "SELECT l.function, l.offset_b, l.size_b, l.exact, l.answer
+           FROM json_each($2) asked CROSS JOIN location l
+          WHERE l.image_id = $1 AND l.function = asked.value ->> 0 AND l.offset_b = asked.value ->> 1
+            AND l.size_b = asked.value ->> 2 AND l.exact = asked.value ->> 3",
+    )
+    .bind(image)
+    .bind(asked)
+    .fetch_all(db)
+    .await?;
+    let place =
+        |(function, offset, size, exact, answer)| (Place { image, function, offset, size, exact }, answer);
+    Ok(rows.into_iter().map(place).collect())
+}
+
 /// Keeps an answer.
 pub async fn put(db: &mut SqliteConnection, place: &Place, answer: &str) -> Result<()> {
     let Place { image, function, offset, size, exact } = place;

@@ -156,6 +156,28 @@ pub async fn rebuild(db: &mut SqliteConnection, signature: i64) -> Result<()> {
     Ok(())
 }
 
+/// Makes the count of one kernel's day anew, after a crash of it was moved or found to be fatal.
+pub async fn rebuild_day(db: &mut SqliteConnection, release: i64, at_us: i64) -> Result<()> {
+    let day = day(at_us);
+    sqlx::query("DELETE FROM release_day WHERE day = $1 AND release_id = $2")
+        .bind(day)
+        .bind(release)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query(
+        "INSERT INTO release_day (day, release_id, crashes, fatal)
+         SELECT $1, $2, count(*), sum(fatal) FROM crash
+          WHERE release_id = $2 AND class = 0 AND at_us >= $3 AND at_us < $4 HAVING count(*) > 0",
+    )
+    .bind(day)
+    .bind(release)
+    .bind(day * DAY_US)
+    .bind((day + 1) * DAY_US)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Makes the counts that are no signature's anew: of days by release, and of nodes.
 pub async fn rebuild_days(db: &mut SqliteConnection) -> Result<()> {
     for statement in [

@@ -41,7 +41,8 @@ impl Service {
     pub fn on(data: &Path, open_to_local_readers: bool) -> Service {
         let runtime = Runtime::new().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let setup = Setup { data: data.to_owned(), open_to_local_readers };
+        let dump_reader = env!("CARGO_BIN_EXE_lastwords").into();
+        let setup = Setup { data: data.to_owned(), open_to_local_readers, dump_reader };
         let (app, address, done) = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
@@ -303,6 +304,13 @@ pub fn manifest(machine: u8, evidence: &[u8]) -> Manifest {
         weight: 1,
         withheld: None,
     }
+}
+
+/// The same for evidence of another kind.
+pub fn manifest_of(kind: Kind, machine: u8, evidence: &[u8]) -> Manifest {
+    let manifest = manifest(machine, evidence);
+    let evidence_id = EvidenceId::of(&manifest.node_id, &kind, &manifest.sha256);
+    Manifest { kind, evidence_id, ..manifest }
 }
 
 /// A parcel, and the path it is put to.

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use handover::Sha256;
 use handover::manifest::Manifest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Answer, Service, manifest, oops, request};
 
@@ -21,10 +21,11 @@ fn log(lines: u64) -> Vec<u8> {
     log
 }
 
-struct Sender<'a> {
-    service: &'a Service,
-    token: String,
-    manifest: Manifest,
+/// A node that sends one piece of evidence in parts.
+pub struct Sender<'a> {
+    pub service: &'a Service,
+    pub token: String,
+    pub manifest: Manifest,
 }
 
 impl<'a> Sender<'a> {
@@ -37,6 +38,20 @@ impl<'a> Sender<'a> {
         let url = format!("{}/api/v1/evidence/{}/upload", self.service.url(), body.evidence_id);
         let headers = [("upload-length", &*length.to_string()), ("lastwords-coding", coding)];
         request("POST", &url, Some(&self.token), &headers, body.bytes())
+    }
+
+    /// Sends all of it, uncoded, and returns the receipt.
+    pub fn send(&self, evidence: &[u8]) -> Value {
+        let opened = self.open(evidence.len(), "identity");
+        assert_eq!(opened.status, 201, "{}", opened.text());
+        let location = opened.header("location").to_owned();
+        let mut offset = 0;
+        let mut last = None;
+        for part in evidence.chunks(8 << 20) {
+            last = Some(self.part(&location, offset, part));
+            offset += part.len();
+        }
+        last.unwrap().json()
     }
 
     fn ask(&self, method: &str, location: &str) -> Answer {

@@ -1,0 +1,46 @@
+//! What was read from dumps of memory, kept so that a page need not read gigabytes.
+
+use sqlx::{FromRow, SqliteConnection, SqliteExecutor};
+
+use super::Result;
+
+/// What a reader made of a dump.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Dump {
+    /// Row of the evidence.
+    pub evidence_id: i64,
+    /// Version of the reader.
+    pub reader: i64,
+    /// The kernel's log, zstd.
+    pub log: Vec<u8>,
+    /// JSON of `vmcore::Summary`, zstd; none when the dump could not be read.
+    pub summary: Option<Vec<u8>>,
+    /// Why not; empty when it was read.
+    pub failure: String,
+}
+
+/// What was read from a piece of evidence.
+pub async fn get(db: impl SqliteExecutor<'_>, evidence: i64) -> Result<Option<Dump>> {
+    sqlx::query_as("SELECT evidence_id, reader, log, summary, failure FROM dump WHERE evidence_id = $1")
+        .bind(evidence)
+        .fetch_optional(db)
+        .await
+}
+
+/// Keeps what was read, in place of what an older reader made of it.
+pub async fn put(db: &mut SqliteConnection, dump: &Dump) -> Result<()> {
+    let Dump { evidence_id, reader, log, summary, failure } = dump;
+    sqlx::query(
+        "INSERT INTO dump (evidence_id, reader, log, summary, failure) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (evidence_id) DO UPDATE SET
+           reader = excluded.reader, log = excluded.log, summary = excluded.summary, failure = excluded.failure",
+    )
+    .bind(evidence_id)
+    .bind(reader)
+    .bind(log)
+    .bind(summary)
+    .bind(failure)
+    .execute(db)
+    .await?;
+    Ok(())
+}
