@@ -127,14 +127,7 @@ impl<'a> Reader<'a> {
 
     /// Is the header in line `at` the second one of the trap that `before` began?
     fn is_echo(&self, before: &Token, line: usize, token: &Token, at: usize) -> bool {
-        let second = match token.id {
-            "invalid-opcode" => matches!(before.id, "kernel-bug" | "kernel-bug-upper" | "warning"),
-            "internal-error" => {
-                matches!(before.id, "unable" | "kernel-bug" | "kernel-bug-upper" | "unhandled-fault" | "bug")
-            }
-            _ => false,
-        };
-        second
+        token.second_to.contains(&before.id)
             && at - line <= ECHO_WITHIN
             && self.log.lines()[line].caller == self.log.lines()[at].caller
             && (line..at).all(|between| memmem::find(self.log.message(between), END_TRACE).is_none())

@@ -54,11 +54,12 @@ pub(crate) fn choose(
 
 fn of_panic(drafts: &mut Vec<Draft>, panic: usize, rules: &Rules, keep_echo: bool, notes: &mut Vec<Note>) {
     let text = drafts[panic].header.as_bytes();
-    let Some(rule) = rules.panics.iter().find(|rule| rule.regex.is_match(text)) else {
-        let verdict = "the panic names its own cause";
-        return fatal(&mut drafts[panic], verdict.to_owned());
+    let rule = rules.panics.iter().find(|rule| rule.regex.is_match(text));
+    let cause = rule.and_then(|rule| root(drafts, panic, rule));
+    let Some(rule) = rule.filter(|rule| cause.is_some() || !rule.same_task) else {
+        return fatal(&mut drafts[panic], "the panic names its own cause".to_owned());
     };
-    let Some((cause, how)) = root(drafts, panic, rule) else {
+    let Some((cause, how)) = cause else {
         drafts[panic].report.corrupted.get_or_insert(Corrupted::HeaderLost);
         return fatal(
             &mut drafts[panic],
@@ -101,8 +102,8 @@ fn root(drafts: &[Draft], panic: usize, rule: &PanicRule) -> Option<(usize, &'st
         |list: &[usize], test: &dyn Fn(&&usize) -> bool| list.iter().find(|index| test(index)).copied();
     None.or_else(|| Some((first(&kind, &same_caller)?, "same caller")))
         .or_else(|| Some((first(&kind, &same_task)?, "same task")))
-        .or_else(|| Some((*kind.first()?, "same kind")))
-        .or_else(|| Some((*earlier.first()?, "nearest")))
+        .or_else(|| Some((*kind.first().filter(|_| !rule.same_task)?, "same kind")))
+        .or_else(|| Some((*earlier.first().filter(|_| !rule.same_task)?, "nearest")))
 }
 
 fn is_kind(draft: &Draft, cause: &str) -> bool {

@@ -265,6 +265,8 @@ fn pointer(text: &str) -> Option<(Arch, &str)> {
         Arch::Ppc64 => Some((*arch, &text[4..])),
         // `Krnl PSW : 0704c00180000000 0000000000123456 (foo+0x1/0x2)`
         Arch::S390x => Some((*arch, rest.split_once('(').map_or("", |(_, frame)| frame))),
+        // `  ERA: 9000000000123456 foo+0x1/0x2`, `epc   : 80123456 foo+0x1/0x2`
+        Arch::Loongarch64 | Arch::Mips => Some((*arch, rest.split_once(' ').map_or("", |(_, frame)| frame))),
         // arm prints `pc : [<c0100000>] lr : …` without a function: that is a line of registers.
         Arch::Arm64 if rest.starts_with("[<") => None,
         _ => Some((*arch, rest)),
@@ -384,6 +386,8 @@ Modules linked in: mod(OE) other
             ("epc : foo+0x1/0x2", Arch::Riscv64),
             ("NIP [c000000000001234] foo+0x1/0x2", Arch::Ppc64),
             ("Krnl PSW : 0704c00180000000 0000000000123456 (foo+0x1/0x2)", Arch::S390x),
+            ("  ERA: 9000000000123456 foo+0x1/0x2", Arch::Loongarch64),
+            ("epc   : 80123456 foo+0x1/0x2", Arch::Mips),
         ] {
             let facts = facts(line);
             assert_eq!(facts.ip.as_ref().and_then(Frame::name), Some("foo"), "{line}");

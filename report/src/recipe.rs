@@ -70,7 +70,7 @@ impl<'a> Kitchen<'a> {
                     break;
                 }
                 if !is_stack {
-                    if let Some(found) = part.read(line) {
+                    if let Some(found) = part.read(line, self.profile) {
                         found
                             .into_iter()
                             .flatten()
@@ -82,7 +82,7 @@ impl<'a> Kitchen<'a> {
                 if self.body.begins_stack(at) {
                     break;
                 }
-                if let Some(found) = parts.get(index + 1).and_then(|next| next.read(line)) {
+                if let Some(found) = parts.get(index + 1).and_then(|next| next.read(line, self.profile)) {
                     found.into_iter().flatten().for_each(|name| names.push(name, self.body.lines[at], trail));
                     index += 1;
                     break;
@@ -103,10 +103,10 @@ impl<'a> Kitchen<'a> {
 
 impl Part {
     /// The functions of the line, when it is of this form; not for stacks.
-    fn read<'l>(&self, line: &'l [u8]) -> Option<[Option<&'l str>; 2]> {
+    fn read<'l>(&self, line: &'l [u8], profile: Profile) -> Option<[Option<&'l str>; 2]> {
         match self {
             Part::Stack => None,
-            Part::Pointer => shape::pointer(line).map(|name| [name, None]),
+            Part::Pointer => shape::pointer(line, profile).map(|name| [name, None]),
             Part::Interrupt => shape::interrupt(line).map(|name| [name, None]),
             Part::Heading => shape::is_heading(line).then_some([None, None]),
             Part::Line(regex) => {

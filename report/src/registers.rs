@@ -17,7 +17,8 @@ const REGISTERS_MAX: usize = 96;
 /// Takes the registers of one line into `list`, if it is a line of a register dump. A name that is already there
 /// begins a second dump, which is not wanted: then nothing is taken.
 pub(crate) fn read(text: &str, list: &mut Vec<Register>) -> bool {
-    if let Some(found) = powerpc(text).or_else(|| s390(text, list)) {
+    let numbered = powerpc(text).or_else(|| mips(text)).or_else(|| loongarch(text));
+    if let Some(found) = numbered.or_else(|| s390(text, list)) {
         extend(found, list);
         return true;
     }
@@ -99,6 +100,26 @@ fn powerpc(text: &str) -> Option<Vec<Register>> {
     Some(numbered("GPR", first, values))
 }
 
+/// `$ 4   : 00000001 80123456 00000000 80a40000`; of the two that belong to the kernel blanks are printed.
+fn mips(text: &str) -> Option<Vec<Register>> {
+    let (number, values) = text.trim_start().strip_prefix('$')?.split_once(':')?;
+    let first: usize = number.trim().parse().ok()?;
+    Some(self::numbered("$", first, values))
+}
+
+/// `pc 9000… ra 9000… tp 9000… sp 9000…`: names and values without a colon.
+fn loongarch(text: &str) -> Option<Vec<Register>> {
+    const FIRST: [&str; 9] = ["pc", "a0", "a4", "t0", "t4", "t8", "s1", "s5", "u0"];
+    let mut words = text.split_ascii_whitespace();
+    let mut list = Vec::new();
+    while let Some(name) = words.next().filter(|_| list.len() < 4) {
+        let value = words.next().filter(|value| value.len() == 16)?;
+        let value = u64::from_str_radix(value, 16).ok()?;
+        list.push(Register { name: name.to_owned(), value });
+    }
+    list.first().is_some_and(|first| FIRST.contains(&first.name.as_str())).then_some(list)
+}
+
 /// `Krnl GPRS: 0000… 0000… 0000… 0000…`, and lines of four values below it.
 fn s390(text: &str, list: &[Register]) -> Option<Vec<Register>> {
     if let Some(values) = text.trim_start().strip_prefix("Krnl GPRS:") {
@@ -164,6 +185,11 @@ mod tests {
         check(
             &[" gp : ffffffff81 tp : ffffffd6 t0 : 01"],
             &[("gp", 0xffffffff81), ("tp", 0xffffffd6), ("t0", 1)],
+        );
+        check(&["$ 4   : 00000001 80123456"], &[("$4", 1), ("$5", 0x80123456)]);
+        check(
+            &["pc 9000000000a40120 ra 9000000000a40210"],
+            &[("pc", 0x9000000000a40120), ("ra", 0x9000000000a40210)],
         );
         check(&["GPR04: 01 02 03 04"], &[("GPR4", 1), ("GPR5", 2), ("GPR6", 3), ("GPR7", 4)]);
         check(

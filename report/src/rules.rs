@@ -14,12 +14,13 @@ use crate::profile::Profile;
 
 /// The formats, one file a family, in the order in which they are tried: what ends another report comes behind what
 /// names its own cause, and headers that were cut come last.
-const FORMATS: [(&str, &str); 14] = [
+const FORMATS: [(&str, &str); 15] = [
     ("sanitizers", include_str!("../rules/formats/sanitizers.txt")),
     ("faults", include_str!("../rules/formats/faults.txt")),
     ("locks", include_str!("../rules/formats/locks.txt")),
     ("warnings", include_str!("../rules/formats/warnings.txt")),
     ("bugs", include_str!("../rules/formats/bugs.txt")),
+    ("slab", include_str!("../rules/formats/slab.txt")),
     ("hangs", include_str!("../rules/formats/hangs.txt")),
     ("memory", include_str!("../rules/formats/memory.txt")),
     ("files", include_str!("../rules/formats/files.txt")),
@@ -52,6 +53,8 @@ pub(crate) struct Token {
     pub(crate) text: String,
     pub(crate) finder: Finder<'static>,
     pub(crate) ignores: Vec<Pattern>,
+    /// Tokens of headers after which this one is only the second header of the same trap.
+    pub(crate) second_to: Vec<&'static str>,
     pub(crate) formats: Vec<Format>,
 }
 
@@ -76,6 +79,8 @@ pub(crate) struct PanicRule {
     pub(crate) regex: Regex,
     /// Formats or families of formats, or `any`.
     pub(crate) causes: Vec<&'static str>,
+    /// Only a report of the same task can be the cause.
+    pub(crate) same_task: bool,
 }
 
 /// A set of patterns for function names: one automaton to ask, single ones to explain.
@@ -150,13 +155,25 @@ impl Rules {
                 "token" => {
                     let text = text.replace("\\x20", " ");
                     let finder = Finder::new(&text).into_owned();
-                    self.tokens.push(Token { id, text, finder, ignores: Vec::new(), formats: Vec::new() });
+                    self.tokens.push(Token {
+                        id,
+                        text,
+                        finder,
+                        ignores: Vec::new(),
+                        second_to: Vec::new(),
+                        formats: Vec::new(),
+                    });
                 }
                 "ignore" => {
                     let token = self.tokens.last_mut().expect("ignore stands below a token");
                     token.ignores.push(pattern((id, text)));
                 }
                 "continues" => self.continues.push(pattern((id, text))),
+                "second" => {
+                    if let Some(token) = self.tokens.iter_mut().find(|token| token.id == id) {
+                        token.second_to.extend(text.split_ascii_whitespace());
+                    }
+                }
                 "stacked" => self.stacked.push((id, text)),
                 _ => unreachable!("tokens.txt: unknown word {word}"),
             }
@@ -185,7 +202,12 @@ fn panic_rule(row: &'static str) -> PanicRule {
     let mut fields = row.split(" | ");
     let mut field = || fields.next().expect("a row of panics.txt has three fields");
     let (id, source, causes) = (field(), field(), field());
-    PanicRule { id, regex: regex(source), causes: causes.split_ascii_whitespace().collect() }
+    PanicRule {
+        id,
+        regex: regex(source),
+        causes: causes.split_ascii_whitespace().collect(),
+        same_task: fields.next() == Some("same"),
+    }
 }
 
 fn severity(text: &str) -> Severity {

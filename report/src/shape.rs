@@ -150,9 +150,21 @@ fn skip_blanks(text: &[u8]) -> &[u8] {
 
 /// An instruction pointer line: what it names. `Some(None)` for lines that name no function: user space, a jump to
 /// nowhere.
-pub(crate) fn pointer(line: &[u8]) -> Option<Option<&str>> {
+pub(crate) fn pointer(line: &[u8], profile: Profile) -> Option<Option<&str>> {
     static FORM: LazyLock<Regex> = LazyLock::new(|| form(POINTER));
-    find(&FORM, line)
+    find(&FORM, line).or_else(|| if profile == Profile::Production { other_pointer(line) } else { None })
+}
+
+/// The pointers of s390 (`Krnl PSW : 0704… 0000… (f+0x1/0x2)`), loongarch (`  ERA: 9000… f+0x1/0x2`) and mips
+/// (`epc   : 8000… f+0x1/0x2`).
+fn other_pointer(line: &[u8]) -> Option<Option<&str>> {
+    static FORM: LazyLock<Regex> = LazyLock::new(|| {
+        form(r"(?:Krnl PSW : [0-9a-f]+ [0-9a-f]+ \(|(?:ERA|epc +): [0-9a-f]+ )([a-zA-Z0-9_]+)(?:\.|\+)")
+    });
+    let candidate = ["Krnl PSW", "ERA: ", "epc "]
+        .iter()
+        .any(|word| memchr::memmem::find(&line[..line.len().min(24)], word.as_bytes()).is_some());
+    if candidate { find(&FORM, line) } else { None }
 }
 
 /// [`pointer`], or ppc's `--- interrupt: N at f`, which stands where other architectures print the pointer again.
@@ -241,9 +253,21 @@ mod tests {
             ("IP: [<0000000000000000>] [<          (null)>]           (null)", Some(None)),
             ("RSP: 0018:ffffc90000000000", None),
         ] {
-            assert_eq!(pointer(line.as_bytes()), expected, "{line}");
+            assert_eq!(pointer(line.as_bytes(), Profile::Scoring), expected, "{line}");
         }
         assert_eq!(interrupt(b"--- interrupt: 700 at foo+0x5/0x10"), Some(Some("foo")));
+    }
+
+    #[test]
+    fn other_architectures_have_other_pointers() {
+        for line in [
+            "Krnl PSW : 0704c00180000000 000003ff800a0120 (foo+0x20/0x50 [mod])",
+            "  ERA: 9000000000a40120 foo+0x20/0x50 [mod]",
+            "epc   : 80a40120 foo+0x20/0x50 [mod]",
+        ] {
+            assert_eq!(pointer(line.as_bytes(), Profile::Production), Some(Some("foo")), "{line}");
+            assert_eq!(pointer(line.as_bytes(), Profile::Scoring), None, "{line}");
+        }
     }
 
     #[test]
