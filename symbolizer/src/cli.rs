@@ -256,8 +256,7 @@ fn dump(path: &Path, profile: Profile, library: &Library, out: &mut impl Write) 
     let style = style();
     let log = annotate(&parsed, library, style);
     out.write_all(shown(&log, style.colour).as_bytes())?;
-    let reading = format!("reading the tasks of {name}");
-    let (facts, tasks) = Patience::during(&reading, || (dump.facts(), dump.tasks()));
+    let (facts, tasks) = Patience::during(path, dump.progress(), || (dump.facts(), dump.tasks()));
     let mut text = format!("\n{}", annotate_tasks(&facts, &tasks, library, style));
     for note in dump.notes().iter().chain(&facts.notes) {
         text += &format!("note: {}\n", note.text);

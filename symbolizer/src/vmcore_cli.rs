@@ -9,7 +9,7 @@ use serde::Serialize;
 use symbolizer::Library;
 use symbolizer::dump::annotate_tasks;
 use symbolizer::terminal::shown;
-use vmcore::{Dump, Note};
+use vmcore::{Dump, Note, Progress};
 
 use crate::cli::{Failure, style};
 use crate::patience::Patience;
@@ -72,8 +72,7 @@ pub fn run(command: &Vmcore, out: &mut impl Write) -> Result<(), Failure> {
         Vmcore::Tasks(Source { dump, json }) => {
             let path = dump;
             let dump = open(path)?;
-            let tasks =
-                Patience::during(&format!("reading the tasks of {}", path.display()), || dump.tasks());
+            let tasks = Patience::during(path, dump.progress(), || dump.tasks());
             if *json {
                 pretty(out, &tasks.tasks)?;
                 notes(&tasks.notes);
@@ -94,7 +93,8 @@ pub fn run(command: &Vmcore, out: &mut impl Write) -> Result<(), Failure> {
 
 /// Opens a dump, and says on a terminal that it takes a while if it does: a packed one is unpacked first.
 pub fn open(path: &Path) -> Result<Dump, Failure> {
-    Patience::during(&format!("opening {}", path.display()), || vmcore::open(path))
+    let progress = Progress::default();
+    Patience::during(path, &progress, || vmcore::open_watched(path, vmcore::MAX_UNPACKED, &progress))
         .map_err(|error| Failure::Dump(path.to_path_buf(), error))
 }
 
@@ -106,7 +106,7 @@ fn extract(path: &Path, target: &Path) -> Result<vmcore::Extracted, Failure> {
     name.push(".part");
     let part = PathBuf::from(name);
     let mut file = BufWriter::new(File::create(&part).map_err(written)?);
-    let extracted = Patience::during(&format!("extracting {}", path.display()), || dump.extract(&mut file))
+    let extracted = Patience::during(path, dump.progress(), || dump.extract(&mut file))
         .map_err(|error| Failure::Dump(path.to_path_buf(), error))?;
     file.into_inner().map_err(|error| written(error.into_error()))?.sync_all().map_err(written)?;
     std::fs::rename(&part, target).map_err(written)?;

@@ -20,6 +20,7 @@ pub(crate) use notes::{ElfNote, gnu_build_id, parse as parse_notes};
 pub(crate) use physical::Physical;
 
 use crate::error::Error;
+use crate::progress::Progress;
 use report::Note;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -95,19 +96,19 @@ pub(crate) struct Opened {
 
 /// Opens the dump at `path`; one that is compressed as a whole is unpacked to an unnamed temporary file of
 /// `most` bytes.
-pub(crate) fn open(path: &Path, most: u64) -> Result<Opened, Error> {
+pub(crate) fn open(path: &Path, most: u64, progress: &Progress) -> Result<Opened, Error> {
     let read = |source| Error::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(read)?;
-    let unpacked = packed::unpack(&file, most).map_err(|cause| match cause {
+    let unpacked = packed::unpack(&file, most, progress).map_err(|cause| match cause {
         packed::Failure::Io(source) => read(source),
         packed::Failure::TooLarge(limit) => Error::TooLarge(limit),
     })?;
-    from_image(Image::of(unpacked.unwrap_or(file)).map_err(read)?)
+    from_image(Image::of(unpacked.unwrap_or(file)).map_err(read)?, progress)
 }
 
 /// Opens several files of one dump written with `makedumpfile --split`.
-pub(crate) fn open_set(paths: &[&Path], most: u64) -> Result<Opened, Error> {
-    split::join(paths.iter().map(|path| open(path, most)).collect::<Result<_, _>>()?)
+pub(crate) fn open_set(paths: &[&Path], most: u64, progress: &Progress) -> Result<Opened, Error> {
+    split::join(paths.iter().map(|path| open(path, most, progress)).collect::<Result<_, _>>()?)
 }
 
 /// Whether a file begins as a dump does, one that we can read or one that we refuse by name. Not one that is
@@ -123,11 +124,11 @@ pub fn is_dump(head: &[u8]) -> bool {
 }
 
 /// Finds the container by its magic.
-pub(crate) fn from_image(image: Image) -> Result<Opened, Error> {
+pub(crate) fn from_image(image: Image, progress: &Progress) -> Result<Opened, Error> {
     let mut magic = [0_u8; 16];
     let have = image.read(0, &mut magic);
     if &magic == flattened::MAGIC {
-        let (inner, notes) = flattened::Flattened::index(image);
+        let (inner, notes) = flattened::Flattened::index(image, progress);
         // A flattened stream inside another would be a bomb, not a dump.
         let mut opened = from_plain(Image::Flat(inner))?;
         opened.flattened = true;

@@ -5,6 +5,7 @@
 
 use crate::dump::{ElfNote, Machine, write_elf};
 use crate::error::Error;
+use crate::progress::Step;
 use crate::{Dump, Task};
 use serde::Serialize;
 use std::io::Write;
@@ -66,6 +67,8 @@ impl Dump {
             return Err(Error::Extract { bytes, most });
         }
         let direct_map = self.direct_map();
+        self.progress.begin(Step::Writing, pages.len() as u64);
+        let mut written = 0;
         write_elf(
             out,
             memory.translation.machine(),
@@ -75,6 +78,8 @@ impl Dump {
             &|paddr| direct_map.map_or(0, |base| base.wrapping_add(paddr)),
             &mut |frame, page| {
                 let at = frame * page_size as u64;
+                written += 1;
+                self.progress.reach(written);
                 // A page was loaded once, so it is there; were the file cut since, zeros are what remains.
                 if memory.physical.read(at, page).is_err() {
                     page.fill(0);

@@ -27,6 +27,7 @@ mod kernel;
 mod memory;
 mod modules;
 mod printk;
+mod progress;
 mod registers;
 mod summary;
 mod tasks;
@@ -44,6 +45,7 @@ pub use extract::Extracted;
 pub use facts::Facts;
 pub use modules::{Module, Piece};
 pub use printk::{Log, Record};
+pub use progress::{Progress, Step};
 pub use registers::Registers;
 pub use report::{BuildId, Note};
 pub use summary::Summary;
@@ -67,12 +69,13 @@ pub struct Dump {
     notes: Vec<Note>,
     format: Format,
     flattened: bool,
+    progress: Progress,
     code: OnceCell<Code>,
     tasks: OnceCell<(Vec<Running>, Tasks)>,
 }
 
 /// What a packed dump may unpack to, unless the caller says otherwise: a full dump of a large machine.
-const MAX_UNPACKED: u64 = 64 << 30;
+pub const MAX_UNPACKED: u64 = 64 << 30;
 
 /// Opens the dump at `path`: any container, flattened or not, also packed with zstd, gzip or xz.
 pub fn open(path: &Path) -> Result<Dump, Error> {
@@ -81,24 +84,32 @@ pub fn open(path: &Path) -> Result<Dump, Error> {
 
 /// Opens a dump that a stranger may have sent: packed, it may take `most` bytes of the temporary folder.
 pub fn open_within(path: &Path, most: u64) -> Result<Dump, Error> {
-    Ok(Dump::new(dump::open(path, most)?))
+    open_watched(path, most, &Progress::default())
+}
+
+/// As [`open_within`], with what another thread may watch while the dump is opened and read.
+pub fn open_watched(path: &Path, most: u64, progress: &Progress) -> Result<Dump, Error> {
+    Ok(Dump::new(dump::open(path, most, progress)?, progress))
 }
 
 /// Opens the files of one dump that `makedumpfile --split` wrote, in any order.
 pub fn open_set(paths: &[&Path]) -> Result<Dump, Error> {
-    Ok(Dump::new(dump::open_set(paths, MAX_UNPACKED)?))
+    let progress = Progress::default();
+    Ok(Dump::new(dump::open_set(paths, MAX_UNPACKED, &progress)?, &progress))
 }
 
 /// Opens a dump that is in memory already.
 pub fn from_bytes(bytes: Vec<u8>) -> Result<Dump, Error> {
-    Ok(Dump::new(dump::from_image(Image::Held(bytes))?))
+    let progress = Progress::default();
+    Ok(Dump::new(dump::from_image(Image::Held(bytes), &progress)?, &progress))
 }
 
 impl Dump {
-    fn new(opened: Opened) -> Self {
+    fn new(opened: Opened, progress: &Progress) -> Self {
         let mut notes = opened.notes.clone();
         let physical = Physical::new(opened.container);
-        let vmcoreinfo = opened.vmcoreinfo.or_else(|| vmcoreinfo::search(&physical)).unwrap_or_default();
+        let vmcoreinfo =
+            opened.vmcoreinfo.or_else(|| vmcoreinfo::search(&physical, progress)).unwrap_or_default();
         let info = VmcoreInfo::parse(&vmcoreinfo);
         if info.is_empty() {
             let text =
@@ -115,6 +126,7 @@ impl Dump {
             notes,
             format: opened.format,
             flattened: opened.flattened,
+            progress: progress.clone(),
             code: OnceCell::new(),
             tasks: OnceCell::new(),
         }
@@ -133,6 +145,11 @@ impl Dump {
     /// When the kernel died, by its own clock, seconds since 1970: VMCOREINFO's `CRASHTIME`.
     pub fn crash_time(&self) -> Option<u64> {
         self.kernel.info.text("CRASHTIME")?.parse().ok()
+    }
+
+    /// How far the step has come that another thread takes with this dump.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// What is wrong with the dump as a whole: cut, incomplete, without VMCOREINFO.
@@ -165,7 +182,7 @@ impl Dump {
         self.tasks.get_or_init(|| {
             let mut notes = [&self.notes[..], self.kernel.notes(), &self.code().notes].concat();
             let running = cpus::running(&self.kernel, &self.elf_notes, &mut notes);
-            let mut tasks = tasks::read(&self.kernel, self.code(), &running);
+            let mut tasks = tasks::read(&self.kernel, self.code(), &running, &self.progress);
             tasks.notes.splice(0..0, notes);
             (running, tasks)
         })

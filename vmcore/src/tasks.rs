@@ -7,6 +7,7 @@ use crate::cgroup;
 use crate::code::{Code, Owner};
 use crate::cpus::{self, Running};
 use crate::kernel::{Absent, Kernel};
+use crate::progress::Progress;
 use crate::registers::{Registers, Status};
 use crate::unwind::{Step, Unwinder, Walk};
 use find::Found;
@@ -98,7 +99,7 @@ pub struct Tasks {
 }
 
 /// Every task that any way leads to.
-pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running]) -> Tasks {
+pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running], progress: &Progress) -> Tasks {
     let mut notes = Vec::new();
     let unwinder = Unwinder::new(kernel, code, &mut notes);
     let idle: Vec<u64> =
@@ -114,7 +115,9 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running]) -> Tasks {
     };
     let mut tasks = Vec::new();
     let mut unreadable = 0;
+    progress.begin(crate::progress::Step::Tasks, (idle.len() + found.tasks.len()) as u64);
     for (at, address) in idle.iter().copied().chain(found.tasks).enumerate() {
+        progress.reach(at as u64);
         if at >= idle.len() && idle.contains(&address) {
             continue;
         }

@@ -1,6 +1,7 @@
 //! VMCOREINFO: what the kernel tells dump readers about itself (`kernel/vmcore_info.c`).
 
 use crate::dump::Physical;
+use crate::progress::{Progress, Step};
 use std::collections::HashMap;
 
 /// The kernel's buffer is one page; more lines than this, and longer ones, are not its own.
@@ -12,11 +13,12 @@ const MAX_SEARCHED: u64 = 4 << 20;
 
 /// Looks for the page that holds VMCOREINFO, in a dump whose container does not give it: QEMU's without its
 /// `vmcoreinfo` device, a hypervisor's.
-pub(crate) fn search(memory: &Physical) -> Option<Vec<u8>> {
+pub(crate) fn search(memory: &Physical, progress: &Progress) -> Option<Vec<u8>> {
+    progress.begin(Step::Searching, memory.end().min(MAX_SEARCHED));
     let is_it = |page: &[u8]| {
         page.starts_with(b"OSRELEASE=") && page.windows(9).take(256).any(|window| window == b"PAGESIZE=")
     };
-    memory.find(MAX_SEARCHED, is_it)
+    memory.find(MAX_SEARCHED, is_it, progress)
 }
 
 /// The lines of the VMCOREINFO note.

@@ -1,6 +1,7 @@
 //! The flattened format: a dump as a stream of (offset, size, data), in any order (makedumpfile `-F`).
 
 use super::image::Image;
+use crate::progress::{Progress, Step};
 use report::Note;
 use std::collections::BTreeMap;
 
@@ -28,11 +29,13 @@ pub(crate) struct Flattened {
 
 impl Flattened {
     /// Hops over the record headers once. A stream that ends early gives what is there, and a note.
-    pub fn index(stream: Image) -> (Self, Vec<Note>) {
+    pub fn index(stream: Image, progress: &Progress) -> (Self, Vec<Note>) {
         let mut pieces = Vec::new();
         let mut notes = Vec::new();
         let mut at = HEADER;
+        progress.begin(Step::Ordering, stream.len());
         loop {
+            progress.reach(at);
             let mut head = [0_u8; 16];
             if stream.read(at, &mut head) < head.len() {
                 notes.push(Note::new(
@@ -139,7 +142,7 @@ mod tests {
         if marker {
             stream.extend([0xff; 16]);
         }
-        let (flat, notes) = Flattened::index(Image::Held(stream));
+        let (flat, notes) = Flattened::index(Image::Held(stream), &Progress::default());
         let mut got = vec![0; want.len()];
         assert_eq!(flat.read(0, &mut got), want.len());
         assert_eq!(got, want);

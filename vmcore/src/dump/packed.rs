@@ -1,7 +1,8 @@
 //! A dump compressed as a whole (`.zst`, `.gz`, `.xz`): unpacked into a temporary file without a name.
 
+use crate::progress::{Progress, Step};
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::os::unix::fs::FileExt;
 
 /// Why unpacking stopped.
@@ -15,7 +16,7 @@ const BUFFER: usize = 128 << 10;
 
 /// The unpacked file; none when the file is not packed. What comes before damage in the packed stream is
 /// kept.
-pub(super) fn unpack(packed: &File, limit: u64) -> Result<Option<File>, Failure> {
+pub(super) fn unpack(packed: &File, limit: u64, progress: &Progress) -> Result<Option<File>, Failure> {
     let mut magic = [0; 6];
     let have = packed.read_at(&mut magic, 0).map_err(Failure::Io)?;
     let bytes = BufReader::with_capacity(BUFFER, packed);
@@ -27,6 +28,7 @@ pub(super) fn unpack(packed: &File, limit: u64) -> Result<Option<File>, Failure>
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(lzma_rust2::XzReader::new(bytes, true)),
         _ => return Ok(None),
     };
+    progress.begin(Step::Unpacking, packed.metadata().map_err(Failure::Io)?.len());
     let mut file = unnamed().map_err(Failure::Io)?;
     let mut chunk = vec![0; BUFFER];
     let mut written = 0_u64;
@@ -40,6 +42,8 @@ pub(super) fn unpack(packed: &File, limit: u64) -> Result<Option<File>, Failure>
             Err(error) => return Err(Failure::Io(error)),
         };
         written += length as u64;
+        let mut packed = packed;
+        progress.reach(packed.stream_position().map_err(Failure::Io)?);
         if written > limit {
             return Err(Failure::TooLarge(limit));
         }

@@ -1,6 +1,7 @@
 //! Physical memory with a bounded cache of decompressed pages.
 
 use super::{Container, Lack};
+use crate::progress::Progress;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
@@ -38,11 +39,18 @@ impl Physical {
         1 << self.shift
     }
 
+    /// The first page number behind all memory.
+    pub fn end(&self) -> u64 {
+        self.container.end()
+    }
+
     /// The first page, of the first `limit`, that has what is asked for. Pages on the way are not remembered.
-    pub fn find(&self, limit: u64, mut is_it: impl FnMut(&[u8]) -> bool) -> Option<Vec<u8>> {
+    pub fn find(&self, limit: u64, is_it: impl Fn(&[u8]) -> bool, progress: &Progress) -> Option<Vec<u8>> {
         let mut page = vec![0; self.page_size()];
-        let found = (0..self.container.end().min(limit))
-            .any(|frame| self.container.read_page(frame, &mut page).is_ok() && is_it(&page));
+        let found = (0..self.end().min(limit)).any(|frame| {
+            progress.reach(frame);
+            self.container.read_page(frame, &mut page).is_ok() && is_it(&page)
+        });
         found.then_some(page)
     }
 
