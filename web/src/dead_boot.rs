@@ -40,7 +40,10 @@ pub async fn of(db: &mut SqliteConnection, about: &About, reading: &Reading) -> 
     // Evidence stays where it was put once: the boot that its node derived may be gone.
     let key = evidence::boot_of(&mut *db, evidence).await?.unwrap_or(dead.id);
     let fatal = reading.parsed.cause().is_some();
-    let boot = boot::upsert(db, node, &key, basis(&dead.basis), release, received_us, fatal).await?;
+    let ended_us = reading.manifest.crash_time.as_ref().map(|time| time.us);
+    let basis = basis(&dead.basis);
+    let said = boot::Dead { node, key: &key, basis, release, seen_us: received_us, fatal, ended_us };
+    let boot = boot::upsert(db, &said).await?;
     let mut twin = None;
     for report in &reading.parsed.reports {
         let (Some(KernelTime(us)), Some(pid)) = (report.at, report.pid) else { continue };

@@ -1,29 +1,31 @@
 //! The demo: machines that really crashed hand their records to a service on this machine, by the real agent.
 //!
-//! Each case in `fixtures/` is a machine of its own: a root with a machine-id, and its records in pstore. What this
-//! machine itself has in pstore is handed over as well, and left where it is.
+//! Each case in `fixtures/` is a [`machine`] of its own, with a root, boots and an agent. What this machine itself has in
+//! pstore is handed over as well, and left where it is.
 
-use std::collections::BTreeMap;
+mod machine;
+mod root;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context;
-use collector::agent::{self, Config, Summary};
-use handover::Sha256;
-use serde::Deserialize;
+use collector::agent::Summary;
+use handover::manifest::{Kind, Manifest, Piece};
+use handover::{EvidenceId, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::app::{self, App, Setup};
 use crate::reading::{self, Told};
 use crate::store::crash::{self, Crash};
-use crate::store::crash_evidence;
-use crate::store::evidence;
+use crate::store::{crash_evidence, custody, evidence};
 use crate::{cli, health, locate};
+use machine::{Known, Machine, Site, folders, machines};
 
 /// Says a line; whoever closed the pipe (`| head`) has read enough, and the demo goes on.
 macro_rules! say {
@@ -52,54 +54,6 @@ pub struct Demo {
     once: bool,
 }
 
-/// A machine of the demo.
-struct Machine {
-    name: String,
-    config: Config,
-    truth: Known,
-}
-
-/// What is true of a machine's crash; empty where nobody knows.
-#[derive(Default)]
-struct Known {
-    /// Titles that are right.
-    titles: Vec<String>,
-    /// Where the fault is, as `read_rpm crashlab.c:40`.
-    fault: Option<String>,
-    /// So the frames in the module that crashed, and what was inlined into them.
-    lines: Vec<String>,
-}
-
-/// The part of a case's `truth.json` that tells its title and lines, and when its records were written.
-#[derive(Deserialize)]
-struct Truth {
-    kernel_release: String,
-    title: Option<String>,
-    syzkaller: Option<Syzkaller>,
-    guilty_function: Option<String>,
-    source_line: Option<String>,
-    #[serde(default)]
-    module_frames: Vec<Frame>,
-    #[serde(default)]
-    files: Vec<Record>,
-}
-
-#[derive(Deserialize)]
-struct Frame {
-    lines: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Syzkaller {
-    title: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Record {
-    name: String,
-    mtime: u64,
-}
-
 impl Demo {
     /// Runs it.
     pub async fn run(self) -> anyhow::Result<()> {
@@ -117,6 +71,7 @@ impl Demo {
         let setup = Setup {
             data: data.clone(),
             open_to_local_readers: address.ip().is_loopback(),
+            symbols: crate::symbols::Settings::default(),
             dump_reader: cli::ourselves()?,
         };
         let app =
@@ -142,7 +97,8 @@ impl Demo {
 
 /// Lets every machine hand over, and says what became of it; false when a title is not the true one.
 async fn hand_over(app: &Arc<App>, url: &str, data: &Path, fixtures: &Path) -> anyhow::Result<bool> {
-    let machines = machines(url, data, fixtures)?;
+    let machines: Vec<Arc<Machine>> =
+        machines(&Site { url, data }, fixtures)?.into_iter().map(Arc::new).collect();
     anyhow::ensure!(
         !machines.is_empty(),
         "no cases in {}; name the folder by --fixtures",
@@ -152,14 +108,17 @@ async fn hand_over(app: &Arc<App>, url: &str, data: &Path, fixtures: &Path) -> a
     say!("{symbols} debug files put in\n");
     let mut right = true;
     for machine in &machines {
-        let summary = run(machine).await?;
+        let summary = run(machine, Machine::live).await?;
+        if let (Some(path), Some(seen)) = (&machine.summary, summary.found.first()) {
+            hand_summary_over(app, url, data, &seen.evidence, path).await?;
+        }
         settle(app).await?;
         right &= show(app, machine, &summary).await?;
     }
     let crashes = crash::count(app.store.read()).await?;
     let mut receipts = 0;
     for machine in &machines {
-        receipts += run(machine).await?.receipts.len();
+        receipts += run(machine, Machine::again).await?.receipts.len();
     }
     settle(app).await?;
     let more = crash::count(app.store.read()).await? - crashes;
@@ -167,14 +126,13 @@ async fn hand_over(app: &Arc<App>, url: &str, data: &Path, fixtures: &Path) -> a
     Ok(right && more == 0)
 }
 
-/// Runs the agent on a machine.
-async fn run(machine: &Machine) -> anyhow::Result<Summary> {
-    let config = machine.config.clone();
-    let running = tokio::task::spawn_blocking(move || agent::collect(&config));
-    running
-        .await
-        .context("running the agent")?
-        .with_context(|| format!("running the agent for {}", machine.name))
+/// Lets a machine's agent do something.
+async fn run(
+    machine: &Arc<Machine>,
+    what: impl FnOnce(&Machine) -> anyhow::Result<Summary> + Send + 'static,
+) -> anyhow::Result<Summary> {
+    let machine = Arc::clone(machine);
+    tokio::task::spawn_blocking(move || what(&machine)).await.context("running the agent")?
 }
 
 /// Prints one machine's crash: its title and place, whether they are the true ones, and its receipt.
@@ -284,86 +242,33 @@ fn put_symbols(url: &str, data: &Path, fixtures: &Path) -> anyhow::Result<usize>
     Ok(files.len())
 }
 
-/// A machine for each case, and this one.
-fn machines(url: &str, data: &Path, fixtures: &Path) -> anyhow::Result<Vec<Machine>> {
-    let mut machines = Vec::new();
-    for kind in ["pstore", "efi"] {
-        for case in folders(&fixtures.join(kind))? {
-            let name = format!("{kind}/{}", case.file_name().unwrap_or_default().to_string_lossy());
-            machines.push(
-                machine(&name, &case, url, data).with_context(|| format!("preparing {}", case.display()))?,
-            );
-        }
-    }
-    let here = Config { journalctl: None, must_exist: false, ..config(url, data, "this machine") };
-    let readable = |folder: &str| vec![PathBuf::from(folder)].into_iter().filter(|f| fs::read_dir(f).is_ok());
-    let config = Config {
-        pstore: readable("/sys/fs/pstore").collect(),
-        systemd_archive: readable("/var/lib/systemd/pstore").collect(),
-        crash: readable("/var/crash").collect(),
-        ..here
+/// Hands over what the agent of a machine with a dump makes of it, beside the log that it handed over.
+async fn hand_summary_over(
+    app: &Arc<App>,
+    url: &str,
+    data: &Path,
+    log: &EvidenceId,
+    path: &Path,
+) -> anyhow::Result<()> {
+    let stored =
+        custody::by_key(app.store.custody(), log).await?.context("the log's evidence is not there")?;
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let (kind, sha256, size) = (Kind::VmcoreSummary, Sha256::of(&bytes), bytes.len() as u64);
+    let of_log = reading::manifest(&stored)?;
+    let manifest = Manifest {
+        evidence_id: EvidenceId::of(&of_log.node_id, &kind, &sha256),
+        pieces: vec![Piece { name: "dump.202611222015".to_owned(), size, mtime_us: 0 }],
+        kind,
+        sha256,
+        size,
+        ..of_log
     };
-    machines.push(Machine { name: "this machine".to_owned(), config, truth: Known::default() });
-    Ok(machines)
-}
-
-/// Sets up the root of a machine that crashed and came back, with its records in pstore.
-fn machine(name: &str, case: &Path, url: &str, data: &Path) -> anyhow::Result<Machine> {
-    let truth: Truth =
-        serde_json::from_slice(&fs::read(case.join("truth.json"))?).context("reading truth.json")?;
-    let config = config(url, data, name);
-    let root = data.join("machines").join(name);
-    let id = Sha256::of(name.as_bytes()).to_string();
-    let boot = Sha256::of(id.as_bytes()).to_string();
-    for (path, text) in [
-        ("etc/machine-id", &id[..32]),
-        ("proc/sys/kernel/random/boot_id", &boot[..32]),
-        ("proc/sys/kernel/osrelease", &truth.kernel_release),
-        ("proc/sys/kernel/arch", "x86_64"),
-        ("run/systemd/timesync/synchronized", ""),
-    ] {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap_or(&root))?;
-        fs::write(path, format!("{text}\n"))?;
-    }
-    let pstore = root.join("pstore");
-    fs::create_dir_all(&pstore)?;
-    for Record { name, mtime } in &truth.files {
-        let path = pstore.join(name);
-        fs::copy(case.join(name), &path)?;
-        // A copy is writable and new; the record was written when the machine died.
-        let written = SystemTime::UNIX_EPOCH + Duration::from_secs(*mtime);
-        File::options().append(true).open(&path)?.set_modified(written)?;
-    }
-    let titles = [truth.title, truth.syzkaller.and_then(|syzkaller| syzkaller.title)];
-    let mut titles: Vec<String> =
-        titles.into_iter().flatten().filter(|title| !title.ends_with("in corrupted")).collect();
-    titles.dedup();
-    let fault =
-        truth.guilty_function.zip(truth.source_line).map(|(function, line)| format!("{function} {line}"));
-    let lines = truth.module_frames.into_iter().flat_map(|frame| frame.lines).collect();
-    let labels = BTreeMap::from([("case".to_owned(), name.to_owned())]);
-    let config = Config { root, pstore: vec![pstore], labels, ..config };
-    Ok(Machine { name: name.to_owned(), config, truth: Known { titles, fault, lines } })
-}
-
-fn config(url: &str, data: &Path, name: &str) -> Config {
-    Config {
-        servers: vec![url.to_owned()],
-        token_file: Some(data.join("tokens/ingest")),
-        deadline: Duration::from_secs(10),
-        ..Config::new(data.join("spools").join(name))
-    }
-}
-
-/// The folders in a folder, by name; none if it is not there.
-fn folders(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(|| format!("listing {}", folder.display()))?,
-    };
-    let mut folders: Vec<_> =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
-    folders.sort();
-    Ok(folders)
+    let manifest = manifest.write().context("describing a summary")?;
+    let url = format!("{url}/api/v1/evidence/{}", manifest.evidence_id);
+    let parcel = handover::parcel::encode(&manifest, Some(&bytes)).context("packing a summary")?;
+    let token = fs::read_to_string(data.join("tokens/ingest")).context("reading the token for evidence")?;
+    let putting = tokio::task::spawn_blocking(move || {
+        ureq::put(url).header("authorization", format!("Bearer {}", token.trim())).send(&parcel).map(drop)
+    });
+    putting.await.context("handing a summary over")?.context("handing a summary over")
 }

@@ -6,24 +6,37 @@ use sqlx::{SqliteConnection, SqliteExecutor};
 
 use super::Result;
 
-/// The boot that a piece of evidence is about; made when nobody reported it. `fatal`: the evidence shows how it
-/// ended.
-pub async fn upsert(
-    db: &mut SqliteConnection,
-    node: i64,
-    key: &BootId,
-    basis: i64,
-    release: i64,
-    seen_us: i64,
-    fatal: bool,
-) -> Result<i64> {
+/// What evidence tells of a boot.
+#[derive(Clone, Copy, Debug)]
+pub struct Dead<'a> {
+    /// Row of the node.
+    pub node: i64,
+    /// The boot.
+    pub key: &'a BootId,
+    /// Who knows it.
+    pub basis: i64,
+    /// Row of its kernel.
+    pub release: i64,
+    /// When the evidence came, by our clock.
+    pub seen_us: i64,
+    /// It shows that the boot ended by a crash.
+    pub fatal: bool,
+    /// When, by the node's clock, if anything tells.
+    pub ended_us: Option<i64>,
+}
+
+/// The boot that a piece of evidence is about; made when nobody reported it.
+pub async fn upsert(db: &mut SqliteConnection, dead: &Dead<'_>) -> Result<i64> {
+    let Dead { node, key, basis, release, seen_us, fatal, ended_us } = *dead;
     sqlx::query_scalar(
-        "INSERT INTO boot (node_id, boot_key, basis, release_id, seen_us, ending) VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO boot (node_id, boot_key, basis, release_id, seen_us, ending, ended_us)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (node_id, boot_key) DO UPDATE SET
            basis = min(basis, excluded.basis),
            seen_us = max(seen_us, excluded.seen_us),
            release_id = coalesce(release_id, excluded.release_id),
-           ending = CASE WHEN excluded.ending = 0 THEN ending ELSE excluded.ending END
+           ending = CASE WHEN excluded.ending = 0 THEN ending ELSE excluded.ending END,
+           ended_us = CASE WHEN excluded.ending = 0 THEN ended_us ELSE coalesce(excluded.ended_us, ended_us) END
          RETURNING id",
     )
     .bind(node)
@@ -32,6 +45,7 @@ pub async fn upsert(
     .bind(release)
     .bind(seen_us)
     .bind(if fatal { ENDED_BY_CRASH } else { RUNNING_OR_UNKNOWN })
+    .bind(ended_us.filter(|_| fatal))
     .fetch_one(db)
     .await
 }
@@ -143,13 +157,16 @@ pub async fn report(db: &mut SqliteConnection, word: &Word<'_>) -> Result<u64> {
              ON CONFLICT (node_id, boot_key) DO UPDATE SET
                basis = min(basis, excluded.basis),
                ending = CASE WHEN excluded.ending = 0 OR (ending = 2 AND excluded.ending = 5) THEN ending
-                             ELSE excluded.ending END",
+                             ELSE excluded.ending END,
+               -- What was heard of it later was late: it ended before this boot began.
+               ended_us = CASE WHEN ended_us IS NULL AND seen_us > $6 THEN $6 ELSE ended_us END",
         )
         .bind(node)
         .bind(&previous.boot_id.as_bytes()[..])
         .bind(LEDGER)
         .bind(record.started.us.min(received_us))
         .bind(stored(previous.ending))
+        .bind(record.started.us)
         .execute(&mut *db)
         .await?;
     }
