@@ -142,7 +142,7 @@ impl Elf {
     }
 
     /// Where a section lies in the file; empty for `SHT_NOBITS` (`.ko.debug` has no text).
-    fn span(&self, bytes: &[u8], section: &Section) -> Result<Range<usize>, Error> {
+    pub fn span(&self, bytes: &[u8], section: &Section) -> Result<Range<usize>, Error> {
         if section.kind == SHT_NOBITS {
             return Ok(0..0);
         }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use gimli::Dwarf;
+use goblin::elf::header::EM_X86_64;
 use goblin::elf::section_header::SHT_NOBITS;
 use report::{BuildId, Code};
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::{Bytes, decompressed};
+use crate::code::Text;
 use crate::debuglink::{self, Alternative};
 use crate::dwarf::{self, Sections};
 use crate::elf::{Elf, string_at};
@@ -71,6 +73,7 @@ pub(crate) struct Object {
     pub elf: Elf,
     /// What dwz moved into a file shared by several objects.
     pub alt: Option<Alternative>,
+    text: OnceLock<Text>,
     /// Everything, once it was built.
     whole: OnceLock<Index>,
     lazy: Lazy,
@@ -121,7 +124,14 @@ impl Image {
         }
         let elf = Elf::parse(&bytes)?;
         let (build_id, kind) = (elf.build_id(&bytes), kind(&elf, &bytes, path));
-        let object = Object { bytes, elf, alt: None, whole: OnceLock::new(), lazy: Lazy::default() };
+        let object = Object {
+            bytes,
+            elf,
+            alt: None,
+            text: OnceLock::new(),
+            whole: OnceLock::new(),
+            lazy: Lazy::default(),
+        };
         let source = Source::Object(Box::new(object));
         Ok(Image { path: path.into(), build_id, kind, release: OnceLock::new(), source, debug: None })
     }
@@ -157,7 +167,9 @@ impl Image {
     /// What is in this very file; other files that it names do not count.
     pub fn holds(&self) -> Holds {
         match &self.source {
-            Source::Index(index) => Holds { object: false, lines: index.meta().lines, text: false },
+            Source::Index(index) => {
+                Holds { object: false, lines: index.meta().lines, text: index.has_text() }
+            }
             Source::Object(object) => Holds {
                 object: true,
                 lines: object.elf.has_debug_info(),
@@ -206,17 +218,26 @@ impl Image {
 
     /// The index of the whole object; built on the first call, by all processors.
     pub fn index(&self) -> Result<&Index, Error> {
-        if let Some(debug) = &self.debug {
-            return debug.index();
-        }
+        self.index_with(None)
+    }
+
+    /// With the code of another file of the same build: a separate debug file has none.
+    fn index_with(&self, code: Option<(&Text, &[u8])>) -> Result<&Index, Error> {
         let object = match &self.source {
             Source::Index(index) => return Ok(index),
             Source::Object(object) => object,
         };
+        let code = match code {
+            Some(code) => code,
+            None => (object.text().map_err(|e| e.at(&self.path))?, &object.bytes[..]),
+        };
+        if let Some(debug) = &self.debug {
+            return debug.index_with(Some(code));
+        }
         if let Some(index) = object.whole.get() {
             return Ok(index);
         }
-        let built = object.build(self.meta(&object.elf)).map_err(|e| e.at(&self.path))?;
+        let built = object.build(self.meta(&object.elf), code).map_err(|e| e.at(&self.path))?;
         // Another thread may have been as fast; both made the same.
         Ok(object.whole.get_or_init(|| built))
     }
@@ -281,14 +302,60 @@ impl Image {
         }
     }
 
-    /// Compares the bytes of a `Code:` line with the text around a link address. `None` where there is no text: in an
-    /// index, or a separate debug file.
+    /// Compares the bytes of a `Code:` line with the text around a link address, outside of what a running kernel
+    /// patches. `None` where there is no text: in a separate debug file, in an index of one, in a list of symbols.
     pub fn compare_code(&self, address: u64, code: &Code) -> Result<Option<CodeMatch>, Error> {
-        match &self.source {
-            Source::Index(_) => Ok(None),
+        let start = address.wrapping_sub(code.mark.unwrap_or_default() as u64);
+        let kernel =
+            Some(self.first_address()).filter(|_| self.kind == Kind::Kernel && self.machine() == EM_X86_64);
+        let differs: &dyn Fn(u64) -> bool = match &self.source {
+            Source::Index(index) => &|at| index.may_differ(at),
             Source::Object(object) => {
-                text::compare(&object.elf, &object.bytes, address, code).map_err(|e| e.at(&self.path))
+                let text = object.text().map_err(|e| e.at(&self.path))?;
+                &|at| text.sites.hold(at)
             }
+        };
+        let Some((_, from, _)) = self
+            .sections()
+            .into_iter()
+            .find(|(_, at, size)| (*at..at.saturating_add(*size)).contains(&address))
+        else {
+            return Ok(None);
+        };
+        let from = start.max(from);
+        let Some(text) = self.text(from, code.bytes.len())? else { return Ok(None) };
+        let byte = |distance: i64| {
+            let at = address.wrapping_add_signed(distance);
+            let byte = text.get(usize::try_from(at.checked_sub(from)?).ok()?)?;
+            (!differs(at)).then_some(*byte)
+        };
+        Ok(text::compare(code, byte, kernel))
+    }
+
+    /// The code from a link address on: at most `length` bytes, and not beyond its section. In a module calls within
+    /// it are filled in. `None` where there is no text.
+    pub fn text(&self, address: u64, length: usize) -> Result<Option<Cow<'_, [u8]>>, Error> {
+        Ok(match &self.source {
+            Source::Index(index) => index.text(address, length).map(Cow::Owned),
+            Source::Object(object) => {
+                let text = object.text().map_err(|e| e.at(&self.path))?;
+                text.at(&object.bytes, address).map(|rest| Cow::Borrowed(&rest[..rest.len().min(length)]))
+            }
+        })
+    }
+
+    fn first_address(&self) -> u64 {
+        match &self.source {
+            Source::Index(index) => index.meta().base,
+            Source::Object(object) => self.base(&object.elf),
+        }
+    }
+
+    /// `e_machine`, as in <elf.h>; 0 where nothing says it.
+    pub(crate) fn machine(&self) -> u16 {
+        match &self.source {
+            Source::Index(index) => index.meta().machine,
+            Source::Object(object) => object.elf.machine,
         }
     }
 
@@ -371,7 +438,14 @@ impl Image {
 }
 
 impl Object {
-    fn build(&self, meta: Meta) -> Result<Index, Error> {
+    fn text(&self) -> Result<&Text, Error> {
+        match self.text.get() {
+            Some(text) => Ok(text),
+            None => Text::read(&self.elf, &self.bytes).map(|text| self.text.get_or_init(|| text)),
+        }
+    }
+
+    fn build(&self, meta: Meta, code: (&Text, &[u8])) -> Result<Index, Error> {
         let (symbols, sections) = rayon::join(
             || symtab::text_symbols(&self.elf, &self.bytes),
             || Sections::load(&self.elf, &self.bytes),
@@ -385,7 +459,7 @@ impl Object {
         if symbols.is_empty() && units.is_empty() {
             return Err(Error::NoSymbols);
         }
-        build::build(meta, &symbols, &dwarf, &units)
+        build::build(meta, &symbols, &dwarf, &units, Some(code))
     }
 
     /// The debug sections as gimli wants them, with what dwz took out of them.

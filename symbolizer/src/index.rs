@@ -7,6 +7,7 @@ pub(crate) mod build;
 mod format;
 mod lookup;
 pub(crate) mod stream;
+mod text;
 
 use std::fs::File;
 use std::io::Write;

@@ -90,7 +90,7 @@ impl Lazy {
     pub fn index_of_symbols(&self, object: &Object, base: u64) -> Result<&Index, Error> {
         get_or_try(&self.by_name, || {
             let symbols = object.named(self.symbols(object)?)?;
-            build::build(Meta::partial(base), &symbols, &Dwarf::default(), &[])
+            build::build(Meta::partial(base), &symbols, &Dwarf::default(), &[], None)
         })
     }
 
@@ -155,7 +155,7 @@ impl Lazy {
         }
         let header = dwarf.unit_header(DebugInfoOffset(at as usize));
         let header = header.map_err(|e| Error::Dwarf { unit: at, reason: dwarf.format_error(e) })?;
-        let index = Arc::new(build::build(Meta::partial(base), &[], dwarf, &[header])?);
+        let index = Arc::new(build::build(Meta::partial(base), &[], dwarf, &[header], None)?);
         known().insert(at, Arc::clone(&index));
         Ok(index)
     }

@@ -10,6 +10,8 @@
 
 mod budget;
 mod bytes;
+mod call;
+mod code;
 #[cfg(feature = "debuginfod")]
 pub mod debuginfod;
 mod debuglink;

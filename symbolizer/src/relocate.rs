@@ -4,6 +4,8 @@
 //! section is a zero with a relocation. Linked objects (`vmlinux`) may carry `.rela.debug_*` too, left over from
 //! `ld --emit-relocs`; there they are already applied, and must be ignored.
 
+use std::collections::HashMap;
+
 use goblin::elf::header::{EM_AARCH64, EM_X86_64};
 use goblin::elf::section_header::{SHN_ABS, SHN_LORESERVE, SHN_UNDEF, SHT_REL, SHT_RELA};
 
@@ -84,18 +86,49 @@ impl<'a> Relocator<'a> {
 }
 
 impl Relocator<'_> {
-    /// What the relocations of a section refer to: symbol plus addend, whatever the type.
-    pub fn targets(&self, section: usize) -> Result<Vec<u64>, Error> {
-        let mut targets = Vec::new();
+    /// What the relocations of a section refer to: symbol plus addend, whatever the type; by their offset in it.
+    pub fn targets(&self, section: usize) -> Result<HashMap<u64, u64>, Error> {
+        let mut targets = HashMap::new();
+        self.each(section, |offset, _, target| {
+            targets.extend(target.map(|target| (offset, target)));
+        })?;
+        Ok(targets)
+    }
+
+    /// Fills in the targets of calls and jumps to code of the same module; `data` is the contents of the section.
+    pub fn calls(&self, section: usize, data: &mut [u8]) -> Result<(), Error> {
+        let base = self.elf.sections[section].address;
+        self.each(section, |offset, kind, target| {
+            // Calls to the kernel proper lead to nowhere here: those symbols have no value.
+            let Some(distance) = target.map(|target| target.wrapping_sub(base.wrapping_add(offset))) else {
+                return;
+            };
+            let at = usize::try_from(offset).unwrap_or(usize::MAX);
+            let Some(field) = data.get_mut(at..).and_then(<[u8]>::first_chunk_mut) else { return };
+            match (self.elf.machine, kind) {
+                // R_X86_64_PC32, R_X86_64_PLT32
+                (EM_X86_64, 2 | 4) => *field = (distance as u32).to_le_bytes(),
+                // R_AARCH64_JUMP26, R_AARCH64_CALL26
+                (EM_AARCH64, 282 | 283) => {
+                    let word = u32::from_le_bytes(*field) & !0x03ff_ffff;
+                    *field = (word | (distance >> 2) as u32 & 0x03ff_ffff).to_le_bytes();
+                }
+                _ => {}
+            }
+        })
+    }
+
+    /// Offset, type and target (symbol plus addend) of each relocation of a section.
+    fn each(&self, section: usize, mut each: impl FnMut(u64, u32, Option<u64>)) -> Result<(), Error> {
         let tables = self.elf.sections.iter().filter(|s| s.kind == SHT_RELA && s.info as usize == section);
         for table in tables {
             for entry in self.elf.raw(self.bytes, table)?.as_chunks::<24>().0 {
                 let word = |at: usize| u64::from_le_bytes(*entry[at..].first_chunk().expect("at + 8 <= 24"));
                 let symbol = self.values.get((word(8) >> 32) as usize).copied().flatten();
-                targets.extend(symbol.map(|symbol| symbol.wrapping_add(word(16))));
+                each(word(0), word(8) as u32, symbol.map(|symbol| symbol.wrapping_add(word(16))));
             }
         }
-        Ok(targets)
+        Ok(())
     }
 }
 

@@ -118,6 +118,16 @@ impl Resolution {
         }
     }
 
+    /// It is this one of several candidates.
+    pub(crate) fn settle(&mut self, only: usize) {
+        if self.quality == Quality::Ambiguous && only < self.candidates.len() {
+            self.candidates.swap(0, only);
+            self.candidates.truncate(1);
+            let lines = self.candidates.iter().any(|at| !at.chain.is_empty());
+            self.quality = if lines { Quality::Sized } else { Quality::SymbolOnly };
+        }
+    }
+
     fn not_found() -> Resolution {
         Resolution { quality: Quality::NotFound, candidates: Vec::new() }
     }

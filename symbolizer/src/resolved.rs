@@ -73,6 +73,7 @@ pub fn resolve_report(parsed: &Parsed, report: &Report, library: &Library) -> Re
         .iter()
         .map(|trace| ResolvedTrace { frames: trace.frames.iter().map(|frame| work.frame(frame)).collect() })
         .collect();
+    work.callers(report, ip.as_mut(), &mut traces);
     let mismatched = work.mismatched(report, &ip, &traces);
     let all = report.ip.iter().zip(ip.iter_mut()).chain(
         report
@@ -179,16 +180,50 @@ impl Work<'_> {
         let mut proven =
             compared.iter().enumerate().filter(|(_, found)| found.is_some_and(CodeMatch::is_proof));
         if let (Some((only, found)), None) = (proven.next(), proven.next()) {
-            if resolution.quality == Quality::Ambiguous {
-                resolution.candidates.swap(0, only);
-                resolution.candidates.truncate(1);
-                resolution.quality = Quality::Sized;
-            }
+            resolution.settle(only);
             return *found;
         }
         match compared.as_slice() {
             [only] => *only,
             _ => None,
+        }
+    }
+
+    /// Settles frames of several candidates by their callers: the next frame's call leads to one of them.
+    fn callers(&self, report: &Report, ip: Option<&mut ResolvedFrame>, traces: &mut [ResolvedTrace]) {
+        let mut ip = report.ip.as_ref().zip(ip);
+        for (trace, resolved) in report.traces.iter().zip(traces) {
+            let of_trace = trace.frames.iter().zip(&mut resolved.frames);
+            // The kernel's guesses (`?`) are no callers of anybody.
+            let mut frames: Vec<(&Frame, &mut ResolvedFrame)> =
+                ip.take().into_iter().chain(of_trace).filter(|(frame, _)| frame.reliable).collect();
+            for at in 1..frames.len() {
+                let (callees, callers) = frames.split_at_mut(at);
+                if let (Some((callee, found)), Some((caller, known))) = (callees.last_mut(), callers.first())
+                {
+                    self.called(callee, found, caller, known);
+                }
+            }
+        }
+    }
+
+    fn called(&self, callee: &Frame, found: &mut ResolvedFrame, caller: &Frame, known: &ResolvedFrame) {
+        let Some(resolution) = found.resolution.as_mut().filter(|r| r.quality == Quality::Ambiguous) else {
+            return;
+        };
+        let wanted = self.wanted(caller);
+        let image =
+            self.images.get(&wanted).and_then(Option::as_ref).filter(|_| wanted == self.wanted(callee));
+        let (Some(image), Some([from])) = (image, known.resolution.as_ref().map(|r| r.candidates.as_slice()))
+        else {
+            return;
+        };
+        let starts: Vec<u64> =
+            resolution.candidates.iter().map(|at| at.address.wrapping_sub(callee.offset)).collect();
+        if !caller.exact
+            && let Some(only) = image.called(from.address, &starts)
+        {
+            resolution.settle(only);
         }
     }
 

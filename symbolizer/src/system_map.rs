@@ -70,7 +70,7 @@ pub(crate) fn index(symbols: &[(u64, &str)], release: Option<String>) -> Result<
     listed.reverse();
     let meta = Meta { kind: Kind::Kernel, release, ..Meta::partial(base) };
     let symbols: Vec<_> = listed.iter().map(|(name, symbol)| (name.clone(), symbol)).collect();
-    build::build(meta, &symbols, &Dwarf::default(), &[])
+    build::build(meta, &symbols, &Dwarf::default(), &[], None)
 }
 
 #[cfg(test)]

@@ -4,13 +4,8 @@
 //! may differ in a sound kernel, and are left out: those that the kernel patches while it boots, and fields that
 //! KASLR or the module loader fills.
 
-use goblin::elf::header::{EM_AARCH64, EM_X86_64};
-use goblin::elf::section_header::SHT_RELA;
 use report::Code;
 use serde::Serialize;
-
-use crate::elf::{Elf, Section};
-use crate::error::Error;
 
 /// How many bytes could be compared, and how many were equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -23,6 +18,10 @@ pub struct CodeMatch {
 
 /// Fewer bytes prove nothing.
 const MIN_COMPARED: usize = 8;
+/// KASLR moves the kernel by a multiple of `CONFIG_PHYSICAL_ALIGN`, which is 2 MiB or more on x86-64,
+const KASLR_STEP: u32 = 0x20_0000;
+/// and by less than `KERNEL_IMAGE_SIZE` (arch/x86/include/asm/page_64_types.h).
+const KASLR_RANGE: u32 = 0x4000_0000;
 
 impl CodeMatch {
     /// Nothing differs, and enough was compared to mean something.
@@ -36,128 +35,85 @@ impl CodeMatch {
     }
 }
 
-/// Tables of places that the kernel patches: name, size of an entry, how the place is written, bytes patched there
-/// (arch/x86/include/asm/alternative.h, include/linux/jump_label.h, include/linux/ftrace.h). The longest alternative
-/// seen is 40 bytes; most have 5.
-const PATCHED: [(&str, usize, Place, u64); 11] = [
-    ("__mcount_loc", 8, Place::Absolute, 5),
-    ("__patchable_function_entries", 8, Place::Absolute, 8),
-    (".return_sites", 4, Place::Relative, 5),
-    (".retpoline_sites", 4, Place::Relative, 7),
-    (".call_sites", 4, Place::Relative, 5),
-    (".static_call_sites", 8, Place::Relative, 5),
-    ("__jump_table", 16, Place::Relative, 5),
-    (".altinstructions", 0, Place::Relative, 40),
-    (".parainstructions", 16, Place::Absolute, 7),
-    (".smp_locks", 4, Place::Relative, 1),
-    (".ibt_endbr_seal", 4, Place::Relative, 4),
-];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Absolute,
-    Relative,
+/// The printed bytes in the order of memory: word-wise dumps print the most significant byte first.
+pub(crate) fn in_memory_order(code: &Code) -> Vec<u8> {
+    code.bytes.chunks(code.unit.max(1).into()).flat_map(|word| word.iter().rev()).copied().collect()
 }
 
-/// Compares printed bytes with those of the image around `address`, where the marked byte is. `None` without text
-/// (separate debug files) or without a mark.
+/// Compares printed bytes with those of the image. `text` gives the byte at a distance from the marked one, or `None`
+/// where it proves nothing. `kernel` is the address where the kernel's image begins, of a linked x86-64 kernel.
 pub(crate) fn compare(
-    elf: &Elf,
-    bytes: &[u8],
-    address: u64,
     code: &Code,
-) -> Result<Option<CodeMatch>, Error> {
-    let Some(mark) = code.mark else { return Ok(None) };
-    let start = address.wrapping_sub(mark as u64);
-    let Some((index, section)) =
-        elf.sections.iter().enumerate().find(|(_, s)| s.executable() && s.range().contains(&address))
-    else {
-        return Ok(None);
-    };
-    let text = elf.raw(bytes, section)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    // Word-wise dumps print the most significant byte first.
-    let printed: Vec<u8> =
-        code.bytes.chunks(code.unit.max(1).into()).flat_map(|word| word.iter().rev()).copied().collect();
-    let printed = if code.unit > 1 { printed } else { code.bytes.clone() };
-    let mut open: Vec<bool> = vec![true; printed.len()];
-    let mut close = |from: u64, length: u64| {
-        for at in from..from.saturating_add(length) {
-            if let Some(open) = at.checked_sub(start).and_then(|at| open.get_mut(usize::try_from(at).ok()?)) {
-                *open = false;
-            }
+    text: impl Fn(i64) -> Option<u8>,
+    kernel: Option<u64>,
+) -> Option<CodeMatch> {
+    let mark = code.mark?;
+    let printed = in_memory_order(code);
+    let ours: Vec<Option<u8>> = (0..printed.len()).map(|i| text(i as i64 - mark as i64)).collect();
+    let (mut compared, mut equal, mut at) = (0, 0, 0);
+    while let (Some(printed_here), Some(ours_here)) = (printed.get(at..), ours.get(at..)) {
+        let (Some(byte), Some(own)) = (printed_here.first(), ours_here.first()) else { break };
+        // An address in an instruction, whose table of relocations did not come with the image.
+        if kernel.is_some_and(|kernel| moved(printed_here, ours_here, kernel)) {
+            at += 4;
+            continue;
         }
-    };
-    let end = start.saturating_add(printed.len() as u64);
-    let near = |at: u64, length: u64| at < end && at.saturating_add(length) > start;
-    for table in elf.sections.iter().filter(|s| s.kind == SHT_RELA && s.info as usize == index) {
-        for entry in elf.raw(bytes, table)?.as_chunks::<24>().0 {
-            let field = |at: usize| u64::from_le_bytes(*entry[at..].first_chunk().expect("at + 8 <= 24"));
-            let (offset, kind) = (field(0), field(8) as u32);
-            let at = if elf.relocatable { section.address.wrapping_add(offset) } else { offset };
-            if near(at, 8) && (elf.relocatable || is_absolute(elf.machine, kind)) {
-                close(at, if kind == 1 { 8 } else { 4 });
-            }
+        if let Some(own) = own {
+            compared += 1;
+            equal += usize::from(own == byte);
         }
+        at += 1;
     }
-    for (name, size, place, patched) in PATCHED {
-        for (number, table) in elf.sections.iter().enumerate().filter(|(_, s)| s.name == name) {
-            for at in places(elf, bytes, number, table, size, place)? {
-                if near(at, patched) {
-                    close(at, patched);
-                }
-            }
-        }
-    }
-    let mut found = CodeMatch { compared: 0, equal: 0 };
-    for (i, (printed, _)) in printed.iter().zip(&open).enumerate().filter(|(_, (_, open))| **open) {
-        let at = start.wrapping_add(i as u64).wrapping_sub(section.address);
-        if let Some(byte) = usize::try_from(at).ok().and_then(|at| text.get(at)) {
-            found.compared += 1;
-            found.equal += usize::from(byte == printed);
-        }
-    }
-    Ok(Some(found))
+    Some(CodeMatch { compared, equal })
 }
 
-/// Fields of linked text that KASLR changes.
-fn is_absolute(machine: u16, kind: u32) -> bool {
-    match machine {
-        EM_X86_64 => matches!(kind, 1 | 10 | 11),
-        EM_AARCH64 => kind == 257,
-        _ => true,
-    }
+/// Whether the two begin with one 32-bit address of the kernel's image, moved by KASLR in the printed bytes.
+fn moved(printed: &[u8], ours: &[Option<u8>], kernel: u64) -> bool {
+    let (Some(printed), Some(ours)) = (printed.first_chunk::<4>(), ours.first_chunk::<4>()) else {
+        return false;
+    };
+    let [Some(a), Some(b), Some(c), Some(d)] = *ours else { return false };
+    let (printed, ours) = (u32::from_le_bytes(*printed), u32::from_le_bytes([a, b, c, d]));
+    let by = printed.wrapping_sub(ours);
+    by != 0
+        && by.is_multiple_of(KASLR_STEP)
+        && by < KASLR_RANGE
+        && (kernel as u32..(kernel as u32).saturating_add(KASLR_RANGE)).contains(&ours)
 }
 
-/// The addresses that a table names.
-fn places(
-    elf: &Elf,
-    bytes: &[u8],
-    number: usize,
-    table: &Section,
-    size: usize,
-    place: Place,
-) -> Result<Vec<u64>, Error> {
-    if elf.relocatable {
-        // The relocations of the table say it: symbol plus addend, whatever the type. Too many places do no harm.
-        return crate::relocate::Relocator::new(elf, bytes)?.targets(number);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(printed: &[u8], ours: &[u8], open: &[bool]) -> (usize, usize) {
+        let code = Code { bytes: printed.to_vec(), unit: 1, mark: Some(2) };
+        let text = |at: i64| {
+            let at = usize::try_from(at + 2).ok()?;
+            ours.get(at).filter(|_| open[at]).copied()
+        };
+        let found = compare(&code, text, Some(0xffff_ffff_8100_0000)).unwrap();
+        (found.compared, found.equal)
     }
-    // Entries of `.altinstructions` have 12 to 14 bytes, by release; each begins with the place.
-    let size = match size {
-        0 if table.size.is_multiple_of(14) && !table.size.is_multiple_of(12) => 14,
-        0 => 12,
-        size => size,
-    };
-    let raw = elf.raw(bytes, table)?;
-    let entries = raw.chunks_exact(size).enumerate();
-    let places = entries.filter_map(|(i, entry)| match place {
-        Place::Absolute => Some(u64::from_le_bytes(*entry.first_chunk()?)),
-        Place::Relative => {
-            let offset = i64::from(i32::from_le_bytes(*entry.first_chunk()?));
-            Some(table.address.wrapping_add((i * size) as u64).wrapping_add_signed(offset))
-        }
-    });
-    Ok(places.collect())
+
+    #[test]
+    fn bytes_that_may_differ_are_left_out() {
+        let open = [true, true, false, false, true, true, true, true, true];
+        assert_eq!(compared(&[1, 2, 3, 4, 5, 6, 7, 8, 9], &[1, 2, 9, 9, 5, 6, 7, 8, 9], &open), (7, 7));
+        assert_eq!(compared(&[1, 2, 3, 4, 5, 0, 7, 8, 9], &[1, 2, 9, 9, 5, 6, 7, 8, 9], &open), (7, 6));
+    }
+
+    #[test]
+    fn an_address_that_kaslr_moved_is_no_difference() {
+        // mov $0xffffffff82345678,%rdi; the kernel was moved by 0x1c000000, or by what is no move.
+        let ours = [0x48, 0xc7, 0xc7, 0x78, 0x56, 0x34, 0x82, 0xc3];
+        let with = |address: u32| [&[0x48, 0xc7, 0xc7][..], &address.to_le_bytes(), &[0xc3]].concat();
+        assert_eq!(compared(&with(0x9e34_5678), &ours, &[true; 8]), (4, 4));
+        assert_eq!(compared(&with(0x9e34_5679), &ours, &[true; 8]), (8, 6));
+    }
+
+    #[test]
+    fn words_are_printed_most_significant_byte_first() {
+        let code = Code { bytes: vec![0xd5, 0x03, 0x20, 0x1f], unit: 4, mark: Some(0) };
+        assert_eq!(in_memory_order(&code), [0x1f, 0x20, 0x03, 0xd5]);
+    }
 }

@@ -9,9 +9,10 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::format::{self, GAP, LAST};
 use super::stream::{Packer, Ranges, Span};
-use super::{Index, Meta};
+use super::{Index, Meta, text};
 use crate::budget::Budget;
 use crate::bytes::Bytes;
+use crate::code::Text;
 use crate::dwarf;
 use crate::error::Error;
 use crate::foreign::Units;
@@ -19,12 +20,13 @@ use crate::image;
 use crate::symtab::{Symbol, stem};
 use crate::unit::{self, Slice, UnitTable};
 
-/// Reads these units and joins them with the symbols.
+/// Reads these units and joins them with the symbols, and with the code of the file that is given beside it.
 pub(crate) fn build<'a>(
     mut meta: Meta,
     symbols: &[(Cow<'_, str>, &Symbol)],
     dwarf: &Dwarf<Slice<'a>>,
     units: &[UnitHeader<Slice<'a>>],
+    code: Option<(&Text, &[u8])>,
 ) -> Result<Index, Error> {
     let (budget, others) = (Budget::new(), Units::new(dwarf));
     let base = meta.base;
@@ -75,9 +77,24 @@ pub(crate) fn build<'a>(
     }
     let (symbols, by_name) = symbol_tables(symbols, meta.base, &mut strings)?;
     let meta_json = serde_json::to_vec(&meta).map_err(|e| Error::Index(format!("the table Meta: {e}")))?;
+    let [sites, frames, text] =
+        code.map_or_else(|| Ok(Default::default()), |(code, file)| text::pack(&meta, code, file))?;
     let [starts, blocks, stream] = ranges;
-    let tables =
-        [symbols, by_name, starts, blocks, unit_table, nodes, files, meta_json, stream, strings.bytes];
+    let tables = [
+        symbols,
+        by_name,
+        starts,
+        blocks,
+        unit_table,
+        nodes,
+        files,
+        sites,
+        frames,
+        meta_json,
+        stream,
+        strings.bytes,
+        text,
+    ];
     Index::of(Bytes::Owned(format::assemble(&tables)))
 }
 

@@ -41,15 +41,21 @@ pub(crate) enum Table {
     Node,
     /// Path of each file; `u32`, into [`Table::Strings`].
     File,
+    /// Parts of the text whose bytes may differ in a running kernel: first address, end; `u32` each.
+    Site,
+    /// Where each frame of [`Table::Text`] ends; `u32`.
+    Frame,
     /// What the object is: JSON of [`super::Meta`].
     Meta,
     /// The packed ranges, see [`super::stream`].
     Stream,
     /// Strings: length as a varint, then UTF-8. At 0 is the empty string.
     Strings,
+    /// The executable sections, joined, in frames of zstd; empty where the object had no text. See [`super::text`].
+    Text,
 }
 
-const TABLES: [Table; 10] = [
+const TABLES: [Table; 13] = [
     Table::Symbols,
     Table::ByName,
     Table::BlockStart,
@@ -57,9 +63,12 @@ const TABLES: [Table; 10] = [
     Table::Unit,
     Table::Node,
     Table::File,
+    Table::Site,
+    Table::Frame,
     Table::Meta,
     Table::Stream,
     Table::Strings,
+    Table::Text,
 ];
 
 /// In [`Table::Block`]: no unit says anything from here to the next block.

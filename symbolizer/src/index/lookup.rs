@@ -174,11 +174,11 @@ impl Index {
     }
 
     /// An address as the tables count it.
-    fn relative(&self, address: u64) -> Option<u32> {
+    pub(super) fn relative(&self, address: u64) -> Option<u32> {
         u32::try_from(address.checked_sub(self.meta.base)?).ok()
     }
 
-    fn table(&self, table: Table) -> &[u8] {
+    pub(super) fn table(&self, table: Table) -> &[u8] {
         self.layout.table(&self.bytes, table)
     }
 

@@ -1,5 +1,6 @@
 //! The index: the same answers as without it, the same bytes every time, and no trust in a damaged file.
 
+use report::Code;
 use symbolizer::{Chain, Image, Index};
 
 use crate::{RELEASES, module_path};
@@ -87,4 +88,31 @@ fn a_damaged_index_is_refused_or_answers_and_never_panics() {
         }
     }
     assert!(refused > 0);
+}
+
+#[test]
+fn an_index_alone_has_the_code_and_knows_what_may_differ() {
+    for release in RELEASES {
+        let (image, bytes) = built(2, release);
+        let alone = Image::parse(bytes, std::path::Path::new("crashlab.ko.lwsym")).unwrap();
+        let (mut closed, mut open) = (0, 0);
+        for (name, start, size) in image.sections() {
+            let text = image.text(start, size as usize).unwrap().unwrap();
+            assert_eq!(alone.text(start, usize::MAX).unwrap().unwrap(), text, "{name}");
+            assert_eq!(text.len() as u64, size);
+            // One byte after another is printed wrongly: it counts only where the kernel leaves it alone.
+            for at in 0..text.len().min(400) {
+                let from = at.saturating_sub(20);
+                let mut code = Code { bytes: text[from..].to_vec(), unit: 1, mark: Some(at - from) };
+                code.bytes.truncate(64);
+                code.bytes[at - from] ^= 0x40;
+                let found = image.compare_code(start + at as u64, &code).unwrap().unwrap();
+                assert_eq!(alone.compare_code(start + at as u64, &code).unwrap(), Some(found));
+                assert!(found.compared - found.equal <= 1, "{name}+{at:#x}: {found:?}");
+                *(if found.compared == found.equal { &mut closed } else { &mut open }) += 1;
+            }
+        }
+        // Calls to the kernel, and to ftrace at the start of every function.
+        assert!(closed > 100 && open > 250, "{closed} bytes may differ, {open} may not");
+    }
 }
