@@ -17,6 +17,7 @@ use symbolizer::dump::annotate_tasks;
 use symbolizer::input::{self, Case};
 use symbolizer::terminal::shown;
 use symbolizer::{Error, Library, ResolvedReport, chain, resolve_report};
+use terminal_size::{Width, terminal_size_of};
 
 /// Reads kernel crash logs and says what happened, and where in the source.
 #[derive(Debug, Parser)]
@@ -242,9 +243,16 @@ fn decode(args: &Decode, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Colours on a terminal, unless <https://no-color.org>.
+/// Columns of a terminal that are used: narrower than a register nothing fits, and a wider line is hard to read.
+const NARROW: usize = 26;
+const WIDE: usize = 120;
+
+/// As wide as the terminal; colours on one, unless <https://no-color.org>.
 pub fn style() -> Style<'static> {
-    Style { colour: io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(), source: None }
+    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let width =
+        terminal_size_of(io::stdout()).map(|(Width(width), _)| usize::from(width).clamp(NARROW, WIDE));
+    Style { colour, width: width.unwrap_or(Style::default().width), source: None }
 }
 
 /// A dump for people: what its log says, then what every task was doing.

@@ -10,16 +10,26 @@ use crate::resolved::{ResolvedFrame, ResolvedReport, resolve_report};
 use crate::source::context;
 use crate::store::{Library, Wanted};
 
-/// Terminals have 80 columns, and so have mails.
+/// Terminals have 80 columns unless they say otherwise, and so have mails.
 const WIDTH: usize = 80;
+/// Columns of a register and of its name.
+const REGISTER: usize = 24;
 
 /// How to write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style<'s> {
+    /// Columns that text may take. A name that has more stays whole.
+    pub width: usize,
     /// Use ANSI colours.
     pub colour: bool,
     /// Show the lines around the instruction that faulted, from this folder of sources.
     pub source: Option<&'s Path>,
+}
+
+impl Default for Style<'_> {
+    fn default() -> Self {
+        Style { width: WIDTH, colour: false, source: None }
+    }
 }
 
 impl Style<'_> {
@@ -29,6 +39,13 @@ impl Style<'_> {
 
     pub(crate) fn bold(self, text: &str) -> String {
         self.paint("1", text)
+    }
+
+    /// The text in lines that fit.
+    pub(crate) fn wrapped(self, out: &mut String, indent: usize, text: &str) {
+        for line in lines_of(text, self.width.saturating_sub(indent)) {
+            let _ = writeln!(out, "{:indent$}{line}", "");
+        }
     }
 
     fn faint(self, text: &str) -> String {
@@ -61,7 +78,7 @@ pub fn annotate(parsed: &Parsed, library: &Library, style: Style) -> String {
         let _ = writeln!(out, "\n{}", style.bold("Notes"));
         for note in &parsed.notes {
             let line = note.line.map_or(String::new(), |line| format!("line {}: ", line + 1));
-            wrapped(&mut out, 2, &format!("{line}{}", note.text));
+            style.wrapped(&mut out, 2, &format!("{line}{}", note.text));
         }
     }
     missing.sort();
@@ -69,7 +86,7 @@ pub fn annotate(parsed: &Parsed, library: &Library, style: Style) -> String {
     if !missing.is_empty() {
         let _ = writeln!(out, "\n{}", style.bold("Debug information that would say more"));
         for wanted in &missing {
-            wrapped(&mut out, 2, &describe(wanted));
+            style.wrapped(&mut out, 2, &describe(wanted));
         }
     }
     out
@@ -83,19 +100,19 @@ fn one(
     cause: bool,
     style: Style,
 ) {
-    for line in lines_of(&report.title, WIDTH) {
+    for line in lines_of(&report.title, style.width) {
         let _ = writeln!(out, "{}", style.bold(line));
     }
-    wrapped(out, 2, &facts(parsed, report, cause));
+    style.wrapped(out, 2, &facts(parsed, report, cause));
     if let Some(corrupted) = report.corrupted {
-        wrapped(out, 2, &format!("the text is damaged: {corrupted}"));
+        style.wrapped(out, 2, &format!("the text is damaged: {corrupted}"));
     }
     if let Some(taint) = report.taint.as_ref().filter(|taint| !taint.letters.is_empty()) {
         let meanings: Vec<&str> = taint.meanings().map(|(_, _, meaning)| meaning).collect();
-        wrapped(out, 2, &format!("tainted {}: {}", taint.letters, meanings.join("; ")));
+        style.wrapped(out, 2, &format!("tainted {}: {}", taint.letters, meanings.join("; ")));
     }
     if let Some(hardware) = &report.hardware {
-        wrapped(out, 2, &format!("hardware {hardware}"));
+        style.wrapped(out, 2, &format!("hardware {hardware}"));
     }
     if let (Some(ip), Some(found)) = (&report.ip, &resolved.ip) {
         let _ = writeln!(out, "\n  {}", style.bold("Instruction"));
@@ -122,7 +139,7 @@ fn one(
     }
     if !report.registers.is_empty() {
         let _ = writeln!(out, "\n  {}", style.bold("Registers"));
-        for row in report.registers.chunks(3) {
+        for row in report.registers.chunks((style.width.saturating_sub(2) / REGISTER).clamp(1, 3)) {
             let row: Vec<String> = row.iter().map(|r| format!("{:>6} {:016x}", r.name, r.value)).collect();
             let _ = writeln!(out, "  {}", row.join(" "));
         }
@@ -130,11 +147,11 @@ fn one(
     for wanted in &resolved.mismatched {
         let text = format!("no lines from {}: its symbols are not those of this log", describe(wanted));
         let _ = writeln!(out);
-        wrapped(out, 2, &text);
+        style.wrapped(out, 2, &text);
     }
     for failure in &resolved.failures {
         let _ = writeln!(out);
-        wrapped(out, 2, failure);
+        style.wrapped(out, 2, failure);
     }
 }
 
@@ -155,13 +172,15 @@ fn code(out: &mut String, resolved: &ResolvedReport, style: Style) {
     }
     match resolved.code {
         Some(code) if code.contradicts() => {
-            wrapped(
+            style.wrapped(
                 out,
                 2,
                 "the instruction bytes are not those of the image: another build, or patched code",
             );
         }
-        Some(code) if code.is_proof() => wrapped(out, 2, "the instruction bytes are those of the image"),
+        Some(code) if code.is_proof() => {
+            style.wrapped(out, 2, "the instruction bytes are those of the image");
+        }
         _ => {}
     }
 }
@@ -229,7 +248,7 @@ pub(crate) fn with_chain(
         }
         [only] => {
             let place = place(only, source_roots);
-            let fits = text.chars().count() + 2 + place.chars().count() <= WIDTH;
+            let fits = text.chars().count() + 2 + place.chars().count() <= style.width;
             let gap = if fits { "  ".to_string() } else { format!("\n{:9}", "") };
             let _ = writeln!(out, "{shown}{gap}{}", style.place(&place));
         }
@@ -321,12 +340,6 @@ fn describe(wanted: &Wanted) -> String {
         let _ = write!(text, ", build-id {build_id}");
     }
     text
-}
-
-pub(crate) fn wrapped(out: &mut String, indent: usize, text: &str) {
-    for line in lines_of(text, WIDTH - indent) {
-        let _ = writeln!(out, "{:indent$}{line}", "");
-    }
 }
 
 /// Breaks a text at spaces; a word that is too long stays whole.

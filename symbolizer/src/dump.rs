@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vmcore::{Facts, Frame, Task, Tasks};
 
-use crate::decode::{Style, with_chain, wrapped};
+use crate::decode::{Style, with_chain};
 use crate::image::Image;
 use crate::resolve::{Location, Query, Resolution};
 use crate::store::{Library, Wanted};
@@ -93,7 +93,7 @@ pub fn annotate_tasks(facts: &Facts, tasks: &Tasks, library: &Library, style: St
             );
         }
         if let Some(cause) = &task.stack_error {
-            wrapped(out, 5, &format!("the stack breaks off: {cause}"));
+            style.wrapped(out, 5, &format!("the stack breaks off: {cause}"));
         }
     };
 
@@ -105,22 +105,20 @@ pub fn annotate_tasks(facts: &Facts, tasks: &Tasks, library: &Library, style: St
         let cgroup = task.cgroup.as_ref().filter(|path| *path != "/");
         let cgroup = cgroup.map_or(String::new(), |path| format!(", in {path}"));
         let died = if panicked(task) { ", which panicked" } else { "" };
-        wrapped(&mut out, 2, &format!("{task} on CPU {}{died}{cgroup}", task.cpu));
+        style.wrapped(&mut out, 2, &format!("{task} on CPU {}{died}{cgroup}", task.cpu));
         stack(&mut out, task);
     }
 
     let _ = writeln!(out, "\n{}", style.bold("Waiting, by stack"));
     let groups = tasks.by_stack();
-    for group in groups.iter().take(GROUPS) {
-        let waiting: Vec<&&Task> = group.iter().filter(|task| !task.on_cpu).collect();
-        let Some(first) = waiting.first() else { continue };
+    for waiting in groups.iter().take(GROUPS) {
         let names: Vec<String> = waiting.iter().take(NAMED).map(ToString::to_string).collect();
         let more = match waiting.len().saturating_sub(NAMED) {
             0 => String::new(),
             more => format!(", {more} more"),
         };
-        wrapped(&mut out, 2, &format!("{}: {}{more}", waiting.len(), names.join(", ")));
-        stack(&mut out, first);
+        style.wrapped(&mut out, 2, &format!("{}: {}{more}", waiting.len(), names.join(", ")));
+        stack(&mut out, waiting[0]);
     }
     if groups.len() > GROUPS {
         let _ = writeln!(out, "  and {} more stacks", groups.len() - GROUPS);
@@ -133,4 +131,62 @@ pub fn annotate_tasks(facts: &Facts, tasks: &Tasks, library: &Library, style: St
 
 fn printed(frame: &Frame) -> String {
     frame.to_string().trim_start_matches("? ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine of which little is known, and these tasks.
+    fn annotated(tasks: &str, width: usize) -> String {
+        let facts = r#"{"machine": "x86_64", "panic_cpu": 1, "online_cpus": [0, 1], "modules": [],
+            "bpf_programs": [], "tasks": 0, "tasks_complete": true, "notes": []}"#;
+        let facts: Facts = serde_json::from_str(facts).unwrap();
+        let tasks = Tasks { tasks: serde_json::from_str(tasks).unwrap(), complete: false, notes: Vec::new() };
+        annotate_tasks(&facts, &tasks, &Library::new(), Style { width, ..Style::default() })
+    }
+
+    fn task(pid: u32, comm: &str, cpu: Option<u32>, stack: &str) -> String {
+        let frames = stack.split_whitespace().map(|name| {
+            let (symbol, reliable) = (name.trim_end_matches('?'), !name.ends_with('?'));
+            format!(
+                r#"{{"pc": "0xffffffff81000000", "symbol": "{symbol}", "offset": 16, "interrupted": false,
+                    "reliable": {reliable}}}"#
+            )
+        });
+        format!(
+            r#"{{"pid": {pid}, "comm": "{comm}", "state": "S", "cpu": {}, "on_cpu": {}, "kernel_thread": false,
+                "task_struct": "0x0", "cgroup": "/pods/web", "stack": [{}]}}"#,
+            cpu.unwrap_or(0),
+            cpu.is_some(),
+            frames.collect::<Vec<_>>().join(",")
+        )
+    }
+
+    #[test]
+    fn the_task_that_panicked_comes_first_and_those_that_wait_alike_together() {
+        let tasks = [
+            task(1, "init", None, "schedule do_poll"),
+            task(7, "idle", Some(0), "idle_loop"),
+            task(8, "culprit", Some(1), "panic? die"),
+            task(9, "shell", None, "schedule do_poll"),
+        ];
+        let want = "\
+On the CPUs
+  culprit (8, S) on CPU 1, which panicked, in
+  /pods/web
+   ? panic+0x10
+     die+0x10
+  idle (7, S) on CPU 0, in /pods/web
+     idle_loop+0x10
+
+Waiting, by stack
+  2: init (1, S), shell (9, S)
+     schedule+0x10
+     do_poll+0x10
+
+Not all tasks were found.
+";
+        assert_eq!(annotated(&format!("[{}]", tasks.join(",")), 50), want);
+    }
 }

@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         "tasks" => println!("{}", serde_json::to_string_pretty(&dump.tasks())?),
         "facts" => println!("{}", serde_json::to_string_pretty(&dump.facts())?),
-        "text" => println!("{}\n{}", dump.facts(), dump.tasks()),
+        "text" => println!("{}", dump.facts()),
         "extract" => {
             let out = rest.first().ok_or("extract needs a file to write")?;
             let mut out = std::io::BufWriter::new(std::fs::File::create(out)?);

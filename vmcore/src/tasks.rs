@@ -259,10 +259,10 @@ fn letter(state: u32, exit_state: u32) -> char {
 }
 
 impl Tasks {
-    /// Tasks grouped by identical stack, the largest group first: how a hang is read.
+    /// The tasks that were on no CPU, grouped by identical stack, the largest group first: how a hang is read.
     pub fn by_stack(&self) -> Vec<Vec<&Task>> {
         let mut groups: BTreeMap<Vec<u64>, Vec<&Task>> = BTreeMap::new();
-        for task in &self.tasks {
+        for task in self.tasks.iter().filter(|task| !task.on_cpu) {
             // Where in user space a system call came from makes no difference.
             let frames = task.stack.iter().flatten().filter(|frame| frame.symbol.is_some());
             groups.entry(frames.map(|frame| frame.pc.0).collect()).or_default().push(task);

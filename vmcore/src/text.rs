@@ -1,12 +1,9 @@
-//! Tasks and facts as a person reads them on a terminal.
+//! Facts, a task, a frame as a person reads them.
 
 use crate::facts::Facts;
 use crate::registers::Registers;
-use crate::tasks::{Frame, Task, Tasks};
+use crate::tasks::{Frame, Task};
 use std::fmt;
-
-/// Names of tasks with one stack that are listed; of the others the number.
-const NAMED: usize = 8;
 
 /// As the kernel prints a frame: `vfs_write+0xf8 [module]`, with `?` where only a guess led here.
 impl fmt::Display for Frame {
@@ -17,31 +14,6 @@ impl fmt::Display for Frame {
             _ => write!(f, "{}", self.pc)?,
         }
         self.module.as_ref().map_or(Ok(()), |module| write!(f, " [{module}]"))
-    }
-}
-
-/// First the tasks on the CPUs, then the others grouped by identical stack, the largest group first.
-impl fmt::Display for Tasks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for task in self.tasks.iter().filter(|task| task.on_cpu) {
-            writeln!(f, "CPU {}: {}{}", task.cpu, task, in_cgroup(task))?;
-            stack(f, task)?;
-        }
-        for group in self.by_stack() {
-            let waiting: Vec<&&Task> = group.iter().filter(|task| !task.on_cpu).collect();
-            let Some(first) = waiting.first() else { continue };
-            let names: Vec<String> = waiting.iter().take(NAMED).map(ToString::to_string).collect();
-            let more = match waiting.len().saturating_sub(NAMED) {
-                0 => String::new(),
-                more => format!(", {more} more"),
-            };
-            writeln!(f, "{} × {}{more}", waiting.len(), names.join(", "))?;
-            stack(f, first)?;
-        }
-        if !self.complete {
-            writeln!(f, "Not all tasks were found.")?;
-        }
-        self.notes.iter().try_for_each(|note| writeln!(f, "note: {}", note.text))
     }
 }
 
@@ -98,16 +70,6 @@ impl fmt::Display for Facts {
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {}", note.text))
     }
-}
-
-fn stack(f: &mut fmt::Formatter<'_>, task: &Task) -> fmt::Result {
-    task.stack.iter().flatten().enumerate().try_for_each(|(i, frame)| writeln!(f, "{i:>4} {frame}"))?;
-    task.stack_error.as_ref().map_or(Ok(()), |cause| writeln!(f, "     the stack breaks off: {cause}"))?;
-    writeln!(f)
-}
-
-fn in_cgroup(task: &Task) -> String {
-    task.cgroup.as_ref().filter(|path| *path != "/").map_or_else(String::new, |path| format!(" in {path}"))
 }
 
 fn spaced(text: &str) -> String {

@@ -120,14 +120,9 @@ fn registers_come_from_the_containers_notes_where_the_kernel_left_none() {
 }
 
 #[test]
-fn tasks_and_facts_print_what_a_person_asks_first() {
+fn facts_print_what_a_person_asks_first() {
     let image = Fake::new(X86_64).image;
     let dump = vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap();
-    let tasks = dump.tasks().to_string();
-    let want =
-        "CPU 0: culprit (41, R) in /kubepods.slice/pod-7\n   0 __crash_kexec+0x10\n   1 ? panic+0x40\n";
-    assert!(tasks.contains(want), "{tasks}");
-    assert!(tasks.contains("2 × swapper/0 (0, R), sleeper (42, D)\n   0 schedule+0x20\n"), "{tasks}");
     let facts = dump.facts().to_string();
     assert!(facts.contains("reason        Kernel panic - not syncing: made up\n"), "{facts}");
     assert!(facts.contains("module fake_driver "), "{facts}");
