@@ -32,8 +32,6 @@ use crate::trace::Frame;
 const REPORTS_MAX: usize = 512;
 /// x86 and arm print two headers for one trap; the second follows within this many lines.
 const ECHO_WITHIN: usize = 40;
-/// `---[ end trace 0000000000000000 ]---` closes an oops or a warning.
-const END_TRACE: &[u8] = b"---[ end trace";
 
 /// What the reports of one log say of the kernel.
 #[derive(Default)]
@@ -83,7 +81,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn boots(&mut self, notes: &mut Vec<Note>) -> Vec<Vec<Draft>> {
         let mut boots = vec![Vec::new()];
         let mut seen = HashSet::new();
-        let (mut count, mut last): (usize, Option<(usize, &Token)>) = (0, None);
+        let (mut count, mut last): (usize, Option<usize>) = (0, None);
         let marks = self.marks;
         let headers = marks.iter().filter(|mark| mark.token.is_some()).count();
         for (index, mark) in marks.iter().enumerate() {
@@ -91,11 +89,9 @@ impl<'a> Reader<'a> {
                 boots.push(Vec::new());
                 last = None;
             }
-            let Some(token) = mark.token.map(|token| &self.rules.tokens[usize::from(token)]) else {
-                continue;
-            };
+            let Some(token) = self.token(mark) else { continue };
             if self.profile == Profile::Production {
-                if last.is_some_and(|(line, before)| self.is_echo(before, line, token, mark.line)) {
+                if last.is_some_and(|last| self.is_echo(last, index, token)) {
                     continue;
                 }
                 // Two pieces that did not join may hold the same report.
@@ -116,7 +112,7 @@ impl<'a> Reader<'a> {
             }
             count += 1;
             if let Some(draft) = self.draft(index, token) {
-                last = Some((mark.line, token));
+                last = Some(index);
                 if let Some(boot) = boots.last_mut() {
                     boot.push(draft);
                 }
@@ -125,12 +121,19 @@ impl<'a> Reader<'a> {
         boots
     }
 
-    /// Is the header in line `at` the second one of the trap that `before` began?
-    fn is_echo(&self, before: &Token, line: usize, token: &Token, at: usize) -> bool {
+    fn token(&self, mark: &Mark) -> Option<&'static Token> {
+        mark.token.map(|token| &self.rules.tokens[usize::from(token)])
+    }
+
+    /// Is the header `marks[second]` the second one of the trap that `marks[first]` began?
+    fn is_echo(&self, first: usize, second: usize, token: &Token) -> bool {
+        let between = &self.marks[first..second];
+        let (first, second) = (&self.marks[first], &self.marks[second]);
+        let Some(before) = self.token(first) else { return false };
         token.second_to.contains(&before.id)
-            && at - line <= ECHO_WITHIN
-            && self.log.lines()[line].caller == self.log.lines()[at].caller
-            && (line..at).all(|between| memmem::find(self.log.message(between), END_TRACE).is_none())
+            && second.line - first.line <= ECHO_WITHIN
+            && self.log.lines()[first.line].caller == self.log.lines()[second.line].caller
+            && between.iter().all(|mark| !mark.end_trace)
     }
 
     fn draft(&mut self, index: usize, token: &'static Token) -> Option<Draft> {
@@ -146,8 +149,8 @@ impl<'a> Reader<'a> {
             .corrupted
             .or_else(|| corrupted::check(log, &body, &named.title, named.format, self.profile))
             .or(self.console_lost.then_some(Corrupted::ConsoleLost));
-        let (facts, end) = self.facts_of(index);
-        let aftermath = self.aftermath(end);
+        let (facts, end, closed) = self.facts_of(index);
+        let aftermath = self.aftermath(end, closed);
         let header = String::from_utf8_lossy(log.message(line)).into_owned();
         let story = self.explain.then(|| story(line, token, &body, &named, damage, trail));
         let format = named.format.map(|format| format.id);
@@ -179,8 +182,9 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Walks the lines that belong to one report alone: up to its end mark, the next report, or the panic.
-    fn facts_of(&self, index: usize) -> (Facts, usize) {
+    /// Walks the lines that belong to one report alone: up to its end mark, the next report, or the panic. Also gives
+    /// the line behind the last one, and whether it ended with its end mark.
+    fn facts_of(&self, index: usize) -> (Facts, usize, bool) {
         const LINES_MAX: usize = 8192;
         let first = self.marks[index].line;
         let caller = self.log.lines()[first].caller;
@@ -206,24 +210,23 @@ impl<'a> Reader<'a> {
             if !(same || all_cpus && line.caller.is_cpu()) {
                 continue;
             }
-            let message = self.log.message(at);
-            facts.take(&String::from_utf8_lossy(message), at);
+            let message = self.log.message_text(at);
+            facts.take(&message, at);
             if !message.is_empty() {
                 end = at + 1;
             }
-            if at > first && memmem::find(message, END_TRACE).is_some() {
-                break;
+            if at > first && mark.is_some_and(|mark| mark.end_trace) {
+                return (facts, end, true);
             }
         }
-        (facts, end)
+        (facts, end, false)
     }
 
     /// What was printed behind a report that ended before line `end`.
-    fn aftermath(&self, end: usize) -> Aftermath {
+    fn aftermath(&self, end: usize, closed: bool) -> Aftermath {
         const REPEATED_MAX: usize = 64;
-        let ended = end > 0 && memmem::find(self.log.message(end - 1), END_TRACE).is_some();
         let lines = self.log.lines().len();
-        if !ended {
+        if !closed {
             return if end >= lines { Aftermath::Silence } else { Aftermath::Life };
         }
         let repeated = |at: usize| {
@@ -345,19 +348,16 @@ fn report(
 /// Moves the facts into the report.
 fn fill(report: &mut Report, facts: Facts) {
     let Facts { cpu, pid, comm, taint, hardware, oops_number, registers, ip, code, traces, .. } = facts;
-    *report = Report {
-        cpu,
-        pid,
-        comm,
-        taint,
-        hardware,
-        oops_number,
-        registers,
-        ip,
-        code,
-        traces,
-        ..report.clone()
-    };
+    report.cpu = cpu;
+    report.pid = pid;
+    report.comm = comm;
+    report.taint = taint;
+    report.hardware = hardware;
+    report.oops_number = oops_number;
+    report.registers = registers;
+    report.ip = ip;
+    report.code = code;
+    report.traces = traces;
 }
 
 /// A record of a death whose header was lost: named by its last stack.

@@ -45,7 +45,7 @@ const TRACES_MAX: usize = 256;
 impl Facts {
     /// Takes the next line of the report; `index` is its place in the log.
     pub(crate) fn take(&mut self, text: &str, index: usize) {
-        let trimmed = text.trim();
+        let trimmed = text.trim_ascii();
         if trimmed.is_empty() {
             // A blank line ends a stack, but not the block it stands in.
             self.open = None;
@@ -106,13 +106,13 @@ impl Facts {
     fn frame(&mut self, text: &str, index: usize) -> bool {
         // Most lines of a log are none; two words tell.
         let plus = memchr::memchr(b'+', text.as_bytes()).is_some_and(|at| text[at..].starts_with("+0x"));
-        if !plus && !text.trim_start().starts_with(['?', '0', '[', '(', '<']) {
+        let text = text.trim_ascii_start();
+        if !plus && !text.starts_with(['?', '0', '[', '(', '<']) {
             return false;
         }
         let context = self.open.as_ref().and_then(|open| open.context.last().copied()).unwrap_or_default();
         // `<IRQ>  [<addr>] foo+…` of old kernels: the marker stands before the frame.
-        let (text, context) = match text.trim_start().strip_prefix('<').and_then(|rest| rest.split_once("> "))
-        {
+        let (text, context) = match text.strip_prefix('<').and_then(|rest| rest.split_once("> ")) {
             Some(("IRQ", rest)) => (rest, Context::Irq),
             Some(("NMI", rest)) => (rest, Context::Nmi),
             Some(("EOI" | "EOE", rest)) => (rest, Context::Task),
@@ -158,7 +158,7 @@ impl Facts {
         if let Some((arch, rest)) = pointer(text) {
             self.note_arch(arch);
             let pointer = frame::pointer(rest, index);
-            self.in_user = pointer.is_none() && rest.trim_start().starts_with("0033:");
+            self.in_user = pointer.is_none() && rest.trim_ascii_start().starts_with("0033:");
             self.after_pointer = true;
             if let Some(mut pointer) = pointer {
                 match &mut self.open {
@@ -258,6 +258,10 @@ fn pointer(text: &str) -> Option<(Arch, &str)> {
         ("ERA: ", Arch::Loongarch64),
         ("epc   : ", Arch::Mips),
     ];
+    // Nearly every line fails here.
+    if !matches!(text.as_bytes().first()?, b'R' | b'E' | b'P' | b'p' | b'e' | b'N' | b'K') {
+        return None;
+    }
     let (form, arch) = FORMS.iter().find(|(form, _)| text.starts_with(form))?;
     let rest = &text[form.len()..];
     match arch {

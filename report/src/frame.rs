@@ -10,7 +10,7 @@ const SYMBOL_MAX: usize = 512;
 
 /// Reads a frame line; `line` is its index in the log. arm's `f from g+0x…` gives two frames, others one.
 pub(crate) fn read(text: &str, line: usize, context: Context) -> Option<(Frame, Option<Frame>)> {
-    let mut rest = text.trim_start();
+    let mut rest = text.trim_ascii_start();
     let mut frame = Frame {
         symbol: None,
         offset: 0,
@@ -33,11 +33,11 @@ pub(crate) fn read(text: &str, line: usize, context: Context) -> Option<(Frame, 
     for _ in 0..2 {
         let Some((address, behind)) = counter(rest) else { break };
         frame.address = Some(address);
-        rest = behind.trim_start();
+        rest = behind.trim_ascii_start();
     }
     if let Some(doubted) = rest.strip_prefix("? ") {
         frame.reliable = false;
-        rest = doubted.trim_start();
+        rest = doubted.trim_ascii_start();
     }
     if let Some(pair) = arm(rest, &frame) {
         return Some(pair);
@@ -53,7 +53,7 @@ pub(crate) fn read(text: &str, line: usize, context: Context) -> Option<(Frame, 
 /// Reads what an instruction pointer line names: `0010:name+0xoff/0xsize [module]`, with addresses on old kernels.
 /// None for user space and for jumps to nowhere.
 pub(crate) fn pointer(text: &str, line: usize) -> Option<Frame> {
-    let text = text.trim_start();
+    let text = text.trim_ascii_start();
     let segment = text.bytes().take_while(u8::is_ascii_hexdigit).count();
     let (segment, rest) = match text[segment..].strip_prefix(':') {
         Some(rest) if segment == 4 => (&text[..segment], rest),
@@ -74,26 +74,25 @@ fn counter(text: &str) -> Option<(u64, &str)> {
     let inner = text.strip_prefix('[')?;
     let inner = inner.strip_prefix('<').unwrap_or(inner);
     let inner = inner.strip_prefix("0x").unwrap_or(inner);
-    let digits = inner.bytes().take_while(u8::is_ascii_hexdigit).count();
-    let rest = inner[digits..].strip_prefix('>').unwrap_or(&inner[digits..]);
+    let (value, rest) = hex(inner)?;
     // A module in brackets may look like hex; addresses have eight digits and more.
-    let value = (8..=16).contains(&digits).then(|| u64::from_str_radix(&inner[..digits], 16).ok())??;
-    Some((value, rest.strip_prefix(']')?))
+    if !(8..=16).contains(&(inner.len() - rest.len())) {
+        return None;
+    }
+    Some((value, rest.strip_prefix('>').unwrap_or(rest).strip_prefix(']')?))
 }
 
 /// An address that no symbol covers: `0xffffffffc03ac000`.
 fn bare<'a>(text: &'a str, frame: &mut Frame) -> Option<&'a str> {
-    let digits = text.strip_prefix("0x")?;
-    let length = digits.bytes().take_while(u8::is_ascii_hexdigit).count();
-    frame.address = Some(u64::from_str_radix(digits.get(..length)?, 16).ok()?);
-    Some(&digits[length..])
+    let (address, rest) = hex(text.strip_prefix("0x")?)?;
+    frame.address = Some(address);
+    Some(rest)
 }
 
 /// `name+0xoff/0xsize`; old kernels leave the size out.
 fn place<'a>(text: &'a str, frame: &mut Frame) -> Option<&'a str> {
-    let length = text.bytes().take(SYMBOL_MAX).take_while(|byte| is_name(*byte)).count();
-    let name = &text[..length];
-    let rest = text[length..].strip_prefix("+0x").filter(|_| !name.is_empty())?;
+    let (name, rest) = symbol(text);
+    let rest = rest.strip_prefix("+0x").filter(|_| !name.is_empty())?;
     let (offset, rest) = hex(rest)?;
     frame.offset = offset;
     let rest = match rest.strip_prefix("/0x") {
@@ -112,15 +111,29 @@ fn place<'a>(text: &'a str, frame: &mut Frame) -> Option<&'a str> {
     Some(rest)
 }
 
-/// Rust's legacy names have `$`, compilers add `.suffix.N`.
-fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'$' | b':' | b'<' | b'>' | b',')
+/// The symbol at the start of `text`, and what stands behind it.
+fn symbol(text: &str) -> (&str, &str) {
+    let length = text.bytes().take(SYMBOL_MAX).take_while(|byte| IS_NAME[usize::from(*byte)]).count();
+    text.split_at(length)
 }
+
+/// Rust's legacy names have `$`, compilers add `.suffix.N`. A table, because it is asked for every byte of a stack.
+const IS_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        let letter = byte as u8;
+        table[byte] = letter.is_ascii_alphanumeric()
+            || matches!(letter, b'_' | b'.' | b'$' | b':' | b'<' | b'>' | b',');
+        byte += 1;
+    }
+    table
+};
 
 /// `[module buildid]`, arm64's marks, the kernel's own line, ppc's doubt. None when there is something else, so that
 /// the line is no frame.
 fn tail(text: &str, frame: &mut Frame) -> Option<()> {
-    let mut rest = text.trim_start_matches(')').trim();
+    let mut rest = text.trim_start_matches(')').trim_ascii();
     while !rest.is_empty() {
         let (open, close) = if rest.starts_with('[') { ('[', ']') } else { ('(', ')') };
         let Some((inner, behind)) = rest.strip_prefix(open).and_then(|inner| inner.split_once(close)) else {
@@ -128,7 +141,7 @@ fn tail(text: &str, frame: &mut Frame) -> Option<()> {
             return looks_like_path(rest).then_some(());
         };
         // s390 closes the parenthesis of an entry it doubts behind the module.
-        rest = behind.trim_start_matches(')').trim_start();
+        rest = behind.trim_start_matches(')').trim_ascii_start();
         if open == '[' {
             module(inner, frame);
         } else if inner == "unreliable" {
@@ -183,30 +196,43 @@ fn bpf(name: &str) -> Option<Bpf> {
 
 /// arm: `f from g+0x18/0x1c`, before 5.x `(f) from [<addr>] (g+0x18/0x1c)`. The first is where it was, the second where it returns to.
 fn arm(text: &str, frame: &Frame) -> Option<(Frame, Option<Frame>)> {
-    let (top, rest) = text.split_once(" from ")?;
-    let name = top.trim_start_matches('(').trim_end_matches(')');
-    let (name, module) = match name.strip_suffix(']').and_then(|name| name.split_once(" [")) {
-        Some((name, module)) => (name, Some(module.to_owned())),
-        None => (name, None),
+    let (name, rest) = symbol(text.trim_start_matches('('));
+    let (module, rest) = match rest.strip_prefix(" [").and_then(|rest| rest.split_once(']')) {
+        Some((module, rest)) => (Some(module), rest),
+        None => (None, rest),
     };
-    if name.is_empty() || !name.bytes().all(is_name) {
-        return None;
-    }
+    let rest = rest.trim_start_matches(')').strip_prefix(" from ").filter(|_| !name.is_empty())?;
     let mut caller = frame.clone();
     let mut rest = rest;
     if let Some((address, behind)) = counter(rest) {
         caller.address = Some(address);
-        rest = behind.trim_start();
+        rest = behind.trim_ascii_start();
     }
     let rest = place(rest.trim_start_matches('('), &mut caller)?;
     tail(rest, &mut caller)?;
+    let module = module.map(str::to_owned);
     let top = Frame { symbol: Some(name.to_owned()), module, ..frame.clone() };
     Some((top, Some(caller)))
 }
 
-fn hex(text: &str) -> Option<(u64, &str)> {
-    let digits = text.bytes().take_while(u8::is_ascii_hexdigit).count();
-    Some((u64::from_str_radix(text.get(..digits)?, 16).ok()?, &text[digits..]))
+/// The hex digits at the start of `text`: their value and what stands behind them. None when there is none, or when
+/// they do not fit.
+pub(crate) fn hex(text: &str) -> Option<(u64, &str)> {
+    let (mut value, mut digits) = (0u64, 0);
+    for byte in text.bytes() {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            _ => break,
+        };
+        if value >> 60 != 0 {
+            return None;
+        }
+        value = value << 4 | u64::from(digit);
+        digits += 1;
+    }
+    (digits > 0).then(|| (value, &text[digits..]))
 }
 
 impl Bpf {

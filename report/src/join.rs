@@ -198,14 +198,16 @@ fn plain(text: &[u8], piece: usize) -> Vec<Raw<'_>> {
     if text.is_empty() {
         return Vec::new();
     }
-    text.split(|byte| *byte == b'\n')
-        .filter(|line| !(line.contains(&b'#') && is_part_header(line)))
-        .map(|text| Raw { text, piece, hole: None })
-        .collect()
+    let ends = memchr::memchr_iter(b'\n', text).chain([text.len()]);
+    let mut start = 0;
+    let lines = ends.map(|end| &text[std::mem::replace(&mut start, end + 1)..end]);
+    lines.filter(|line| !is_part_header(line)).map(|text| Raw { text, piece, hole: None }).collect()
 }
 
 fn is_part_header(line: &[u8]) -> bool {
     line.len() <= 40
+        && line.first().is_some_and(u8::is_ascii_uppercase)
+        && line.contains(&b'#')
         && std::str::from_utf8(line).is_ok_and(|line| PartHeader::parse(line.trim_end()).is_some())
 }
 

@@ -137,12 +137,12 @@ impl Log {
 
     /// [`Log::message`] as text; bytes that are not UTF-8 are replaced.
     pub fn message_text(&self, index: usize) -> Cow<'_, str> {
-        String::from_utf8_lossy(self.message(index))
+        text(self.message(index))
     }
 
     /// [`Log::raw`] as text; bytes that are not UTF-8 are replaced.
     pub fn raw_text(&self, index: usize) -> Cow<'_, str> {
-        String::from_utf8_lossy(self.raw(index))
+        text(self.raw(index))
     }
 
     /// The line that holds byte `position` of [`Log::text`].
@@ -179,6 +179,11 @@ impl Line {
     pub fn caller(&self) -> Option<String> {
         self.caller.id()
     }
+}
+
+/// Nearly all lines are ASCII, for which the plain check is several times faster than the lossy one.
+fn text(line: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(line).map_or_else(|_| String::from_utf8_lossy(line), Cow::Borrowed)
 }
 
 impl Serialize for Log {

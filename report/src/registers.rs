@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::frame::hex;
+
 /// One register as printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Register {
@@ -17,63 +19,56 @@ const REGISTERS_MAX: usize = 96;
 /// Takes the registers of one line into `list`, if it is a line of a register dump. A name that is already there
 /// begins a second dump, which is not wanted: then nothing is taken.
 pub(crate) fn read(text: &str, list: &mut Vec<Register>) -> bool {
-    let numbered = powerpc(text).or_else(|| mips(text)).or_else(|| loongarch(text));
-    if let Some(found) = numbered.or_else(|| s390(text, list)) {
-        extend(found, list);
+    let text = text.trim_ascii_start();
+    if powerpc(text, list) || mips(text, list) || loongarch(text, list) || s390(text, list) {
         return true;
     }
-    let start = text.trim_start();
-    let name = start.bytes().take_while(u8::is_ascii_alphanumeric).count();
-    if !is_register(&start[..name]) {
-        return false;
-    }
-    let found = pairs(start);
-    let is_dump = !found.is_empty();
-    extend(found, list);
-    is_dump
+    // Most lines of a log end here.
+    let name = text.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    text[name..].trim_ascii_start().starts_with(':') && is_register(&text[..name]) && pairs(text, list)
 }
 
-fn extend(found: Vec<Register>, list: &mut Vec<Register>) {
-    for register in found {
-        if list.len() < REGISTERS_MAX && list.iter().all(|known| known.name != register.name) {
-            list.push(register);
-        }
+fn take(name: &str, value: u64, list: &mut Vec<Register>) {
+    if list.len() < REGISTERS_MAX && list.iter().all(|known| known.name != name) {
+        list.push(Register { name: name.to_owned(), value });
     }
 }
 
 /// `NAME: value NAME: value`, with a segment before the value (`RSP: 0018:ffff…`), one behind it (`GS:ffff…(0000)`),
-/// or brackets around it (`pc : [<c0100000>]`).
-fn pairs(text: &str) -> Vec<Register> {
-    let mut list = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() && list.len() < REGISTERS_MAX {
+/// or brackets around it (`pc : [<c0100000>]`). False when there is none.
+fn pairs(text: &str, list: &mut Vec<Register>) -> bool {
+    let mut rest = text;
+    for count in 0..REGISTERS_MAX {
         let length = rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
-        let name = &rest[..length];
-        let Some(behind) = rest[length..].trim_start().strip_prefix(':').filter(|_| length > 0) else {
-            break;
+        let (name, behind) = rest.split_at(length);
+        let Some(behind) = behind.trim_ascii_start().strip_prefix(':').filter(|_| length > 0) else {
+            return count > 0;
         };
-        let behind = behind.trim_start().trim_start_matches(['[', '<']);
-        let Some((value, behind)) = value(behind) else { break };
-        list.push(Register { name: name.to_owned(), value });
-        let behind = behind.trim_start_matches(['>', ']']);
+        let behind = trim_start(behind.trim_ascii_start(), b"[<");
+        let Some((value, behind)) = value(behind) else { return count > 0 };
+        take(name, value, list);
+        let behind = trim_start(behind, b">]");
         rest = match behind.strip_prefix('(') {
             Some(inner) => inner.split_once(')').map_or("", |(_, rest)| rest),
             None => behind,
         }
-        .trim_start();
+        .trim_ascii_start();
     }
-    list
+    true
+}
+
+fn trim_start<'a>(text: &'a str, bytes: &[u8]) -> &'a str {
+    &text[text.bytes().take_while(|byte| bytes.contains(byte)).count()..]
 }
 
 fn value(text: &str) -> Option<(u64, &str)> {
     let text = text.strip_prefix("0x").unwrap_or(text);
-    let digits = text.bytes().take_while(u8::is_ascii_hexdigit).count();
-    let rest = &text[digits..];
+    let (value, rest) = hex(text)?;
     // A selector: the value follows behind the colon.
-    if digits == 4 && rest.starts_with(':') {
-        return value(&rest[1..]);
+    match rest.strip_prefix(':') {
+        Some(behind) if text.len() - rest.len() == 4 => hex(behind),
+        _ => Some((value, rest)),
     }
-    Some((u64::from_str_radix(text.get(..digits)?, 16).ok()?, rest))
 }
 
 /// Could this be the first register of a line?
@@ -93,56 +88,69 @@ fn is_register(name: &str) -> bool {
 }
 
 /// `GPR04: c000… c000… c000… c000…`
-fn powerpc(text: &str) -> Option<Vec<Register>> {
-    let rest = text.trim_start().strip_prefix("GPR")?;
-    let (number, values) = rest.split_once(':')?;
-    let first: usize = number.parse().ok()?;
-    Some(numbered("GPR", first, values))
+fn powerpc(text: &str, list: &mut Vec<Register>) -> bool {
+    let Some((number, values)) = text.strip_prefix("GPR").and_then(|rest| rest.split_once(':')) else {
+        return false;
+    };
+    let Ok(first) = number.parse() else { return false };
+    numbered("GPR", first, values, list);
+    true
 }
 
 /// `$ 4   : 00000001 80123456 00000000 80a40000`; of the two that belong to the kernel blanks are printed.
-fn mips(text: &str) -> Option<Vec<Register>> {
-    let (number, values) = text.trim_start().strip_prefix('$')?.split_once(':')?;
-    let first: usize = number.trim().parse().ok()?;
-    Some(self::numbered("$", first, values))
+fn mips(text: &str, list: &mut Vec<Register>) -> bool {
+    let Some((number, values)) = text.strip_prefix('$').and_then(|rest| rest.split_once(':')) else {
+        return false;
+    };
+    let Ok(first) = number.trim_ascii().parse() else { return false };
+    numbered("$", first, values, list);
+    true
 }
 
 /// `pc 9000… ra 9000… tp 9000… sp 9000…`: names and values without a colon.
-fn loongarch(text: &str) -> Option<Vec<Register>> {
+fn loongarch(text: &str, list: &mut Vec<Register>) -> bool {
     const FIRST: [&str; 9] = ["pc", "a0", "a4", "t0", "t4", "t8", "s1", "s5", "u0"];
-    let mut words = text.split_ascii_whitespace();
-    let mut list = Vec::new();
-    while let Some(name) = words.next().filter(|_| list.len() < 4) {
-        let value = words.next().filter(|value| value.len() == 16)?;
-        let value = u64::from_str_radix(value, 16).ok()?;
-        list.push(Register { name: name.to_owned(), value });
+    if !text.get(..2).is_some_and(|name| FIRST.contains(&name)) {
+        return false;
     }
-    list.first().is_some_and(|first| FIRST.contains(&first.name.as_str())).then_some(list)
+    let mut words = text.split_ascii_whitespace();
+    let mut row = [("", 0); 4];
+    let mut count = 0;
+    while let Some(name) = words.next().filter(|_| count < row.len()) {
+        let value = words.next().filter(|value| value.len() == 16);
+        let Some((value, "")) = value.and_then(hex) else { return false };
+        row[count] = (name, value);
+        count += 1;
+    }
+    row[..count].iter().for_each(|(name, value)| take(name, *value, list));
+    count > 0
 }
 
 /// `Krnl GPRS: 0000… 0000… 0000… 0000…`, and lines of four values below it.
-fn s390(text: &str, list: &[Register]) -> Option<Vec<Register>> {
-    if let Some(values) = text.trim_start().strip_prefix("Krnl GPRS:") {
-        return Some(numbered("R", 0, values));
+fn s390(text: &str, list: &mut Vec<Register>) -> bool {
+    if let Some(values) = text.strip_prefix("Krnl GPRS:") {
+        numbered("R", 0, values, list);
+        return true;
     }
-    // Most lines of a log end here.
-    list.first().filter(|first| first.name == "R0")?;
+    if list.first().is_none_or(|first| first.name != "R0") {
+        return false;
+    }
     let known = list.iter().filter(|register| register.name.starts_with('R')).count();
     let is_value = |word: &str| word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let continues = matches!(known, 4 | 8 | 12)
         && text.split_ascii_whitespace().take(5).count() == 4
         && text.split_ascii_whitespace().all(is_value);
-    continues.then(|| numbered("R", known, text))
+    if continues {
+        numbered("R", known, text, list);
+    }
+    continues
 }
 
-fn numbered(prefix: &str, first: usize, values: &str) -> Vec<Register> {
-    values
-        .split_ascii_whitespace()
-        .map_while(|value| u64::from_str_radix(value, 16).ok())
-        .take(8)
-        .enumerate()
-        .map(|(index, value)| Register { name: format!("{prefix}{}", first + index), value })
-        .collect()
+fn numbered(prefix: &str, first: usize, values: &str, list: &mut Vec<Register>) {
+    let values = values.split_ascii_whitespace().map_while(|value| u64::from_str_radix(value, 16).ok());
+    for (index, value) in values.take(8).enumerate() {
+        take(&format!("{prefix}{}", first.saturating_add(index)), value, list);
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! One search over the whole log for all words that mean something.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, Input, MatchKind};
-use memchr::memmem;
+use memchr::memmem::Finder;
 
 use crate::line::Caller;
 use crate::log::{LINE_MAX, Log};
 use crate::profile::Profile;
-use crate::rules::Rules;
+use crate::rules::{Rules, Token};
 use crate::shape;
 
 /// A line that holds one of the words.
@@ -31,27 +32,117 @@ pub(crate) struct Mark {
     pub(crate) fault_injection: bool,
     /// `Disabling lock debugging due to kernel taint`, which says nothing about the crash.
     pub(crate) noise: bool,
+    /// `---[ end trace`, which closes an oops or a warning.
+    pub(crate) end_trace: bool,
 }
 
-const BOOT: &[u8] = b"Linux version ";
+const BOOT: &str = "Linux version ";
 const ALL_CPUS: &str = "Sending NMI from CPU";
 const NOISE: &str = "Disabling lock debugging due to kernel taint";
+const END_TRACE: &str = "---[ end trace";
 const REPLAY: &[u8] = b"** replaying previous printk message **";
+
+/// All words that are looked for, each known by its place in this order: the header tokens, what prints a stack of its
+/// own, the starts of stacks, and those below.
+struct Words {
+    /// Finds the first word of a line.
+    first: AhoCorasick,
+    /// Finds all words of a line, those that overlap too.
+    all: AhoCorasick,
+    tokens: usize,
+    stacked: usize,
+}
+
+/// A set of words of one line, a bit each.
+#[derive(Clone, Copy)]
+struct Held(u128);
+
+impl Held {
+    fn any(self, words: Range<usize>) -> bool {
+        self.0 >> words.start & ((1 << words.len()) - 1) != 0
+    }
+
+    fn has(self, word: usize) -> bool {
+        self.0 >> word & 1 == 1
+    }
+}
+
+impl Words {
+    /// Those that stand alone, behind the rows of words.
+    const OTHERS: [&str; 5] = [ALL_CPUS, NOISE, BOOT, shape::FAULT_INJECTION, END_TRACE];
+
+    fn of(profile: Profile) -> &'static Words {
+        static PRODUCTION: LazyLock<Words> = LazyLock::new(|| Words::new(Profile::Production));
+        static SCORING: LazyLock<Words> = LazyLock::new(|| Words::new(Profile::Scoring));
+        match profile {
+            Profile::Production => &PRODUCTION,
+            Profile::Scoring => &SCORING,
+        }
+    }
+
+    fn new(profile: Profile) -> Words {
+        let rules = Rules::of(profile);
+        let words: Vec<&str> = rules
+            .tokens
+            .iter()
+            .map(|token| token.text.as_str())
+            .chain(rules.stacked.iter().map(|(_, word)| *word))
+            .chain(shape::START_WORDS)
+            .chain(Words::OTHERS)
+            .collect();
+        assert!(words.len() <= u128::BITS as usize, "a bit a word");
+        Words {
+            first: search(MatchKind::LeftmostFirst, &words),
+            all: search(MatchKind::Standard, &words),
+            tokens: rules.tokens.len(),
+            stacked: rules.stacked.len(),
+        }
+    }
+
+    fn held(&self, line: &[u8]) -> Held {
+        Held(
+            self.all
+                .find_overlapping_iter(line)
+                .fold(0, |held, found| held | 1 << found.pattern().as_usize()),
+        )
+    }
+
+    fn tokens(&self) -> Range<usize> {
+        0..self.tokens
+    }
+
+    fn stacked(&self) -> Range<usize> {
+        self.tokens..self.tokens + self.stacked
+    }
+
+    fn starts(&self) -> Range<usize> {
+        let end = self.stacked().end;
+        end..end + shape::START_WORDS.len()
+    }
+
+    /// One of [`Words::OTHERS`].
+    fn other(&self, index: usize) -> usize {
+        self.starts().end + index
+    }
+}
+
+fn search<'a>(kind: MatchKind, words: impl IntoIterator<Item = &'a &'a str>) -> AhoCorasick {
+    AhoCorasick::builder().match_kind(kind).build(words).expect("a few dozen short words")
+}
 
 /// All marked lines, in the order of the log.
 pub(crate) fn marks(log: &Log, profile: Profile) -> Vec<Mark> {
-    let rules = Rules::of(profile);
+    let (rules, words) = (Rules::of(profile), Words::of(profile));
     let text = log.text();
-    let words = words(profile);
     let mut marks = Vec::new();
     let mut line = 0;
     let mut position = 0;
-    while let Some(found) = words.find(Input::new(text).range(position..)) {
+    while let Some(found) = words.first.find(Input::new(text).range(position..)) {
         // Lines are found in order, so the search for the line goes on where it stopped.
         line += log.lines()[line..].partition_point(|line| line.span().end <= found.start());
         let span = log.lines()[line].span();
         if found.start() < span.start + LINE_MAX {
-            marks.extend(mark(log, rules, line));
+            marks.extend(mark(log, rules, words, line));
         }
         line += 1;
         position = span.end + 1;
@@ -62,35 +153,56 @@ pub(crate) fn marks(log: &Log, profile: Profile) -> Vec<Mark> {
     marks
 }
 
-fn mark(log: &Log, rules: &Rules, line: usize) -> Option<Mark> {
+fn mark(log: &Log, rules: &Rules, words: &Words, line: usize) -> Option<Mark> {
     if log.lines()[line].caller == Caller::Program {
         return None;
     }
     let raw = log.raw(line);
     let raw = &raw[..raw.len().min(LINE_MAX)];
-    let has = |word: &str| memmem::find(raw, word.as_bytes()).is_some();
-    let replayed = memmem::find(log.raw(line + 1), REPLAY).is_some();
-    let is_header = |token: &crate::rules::Token| {
-        token.finder.find(raw).is_some() && !token.ignores.iter().any(|ignore| ignore.regex.is_match(raw))
-    };
-    let token = rules.tokens.iter().position(is_header).filter(|_| !replayed);
+    let held = words.held(raw);
+    let token = words
+        .tokens()
+        .find(|token| {
+            let ignored = |token: &Token| token.ignores.iter().any(|ignore| ignore.regex.is_match(raw));
+            held.has(*token) && !ignored(&rules.tokens[*token])
+        })
+        .filter(|_| !is_replayed(log.raw(line + 1)));
     let continues = || rules.continues.iter().any(|pattern| pattern.regex.is_match(raw));
-    let stacked = || rules.stacked.iter().any(|(_, word)| has(word));
+    let message = log.message(line);
+    let [all_cpus, noise, boot, fault_injection, end_trace] =
+        std::array::from_fn(|other| held.has(words.other(other)));
     let mark = Mark {
         line,
         token: token.map(|token| token as u8),
-        ends_report: token.is_some() && !continues() || stacked(),
+        ends_report: token.is_some() && !continues() || held.any(words.stacked()),
         panic: token.is_some_and(|token| rules.tokens[token].id == "panic"),
-        boot: memmem::find(log.message(line), BOOT).is_some_and(|at| at == 0),
-        starts: shape::stack_starts(log.message(line)),
-        fault_injection: has(shape::FAULT_INJECTION) && shape::is_fault_injection(log.message(line)),
-        all_cpus: has(ALL_CPUS),
-        noise: has(NOISE),
+        boot: boot && message.starts_with(BOOT.as_bytes()),
+        starts: if held.any(words.starts()) { shape::stack_starts(message) } else { 0 },
+        fault_injection: fault_injection && shape::is_fault_injection(message),
+        all_cpus,
+        noise,
+        end_trace,
     };
-    let Mark { line: _, token: _, panic: _, ends_report, boot, starts, fault_injection, all_cpus, noise } =
-        mark;
-    (token.is_some() || ends_report || boot || starts != 0 || fault_injection || all_cpus || noise)
-        .then_some(mark)
+    let Mark {
+        line: _,
+        token: _,
+        panic: _,
+        ends_report,
+        boot,
+        starts,
+        fault_injection,
+        all_cpus,
+        noise,
+        end_trace,
+    } = mark;
+    let counts = ends_report || boot || starts != 0 || fault_injection || all_cpus || noise || end_trace;
+    (token.is_some() || counts).then_some(mark)
+}
+
+/// The console took over and prints what was printed before once more.
+fn is_replayed(next: &[u8]) -> bool {
+    static REPLAYED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(REPLAY));
+    REPLAYED.find(next).is_some()
 }
 
 /// Where in `text` lines with a header token are: the position of the first token of each. Looks at nothing else, so
@@ -111,31 +223,6 @@ pub(crate) fn headers(text: &[u8], profile: Profile) -> impl Iterator<Item = usi
 }
 
 fn tokens(profile: Profile) -> AhoCorasick {
-    let tokens = Rules::of(profile).tokens.iter().map(|token| token.text.as_str());
-    AhoCorasick::builder()
-        .match_kind(MatchKind::LeftmostFirst)
-        .build(tokens)
-        .expect("a few dozen short words")
-}
-
-fn words(profile: Profile) -> &'static AhoCorasick {
-    static PRODUCTION: LazyLock<AhoCorasick> = LazyLock::new(|| build(Profile::Production));
-    static SCORING: LazyLock<AhoCorasick> = LazyLock::new(|| build(Profile::Scoring));
-    match profile {
-        Profile::Production => &PRODUCTION,
-        Profile::Scoring => &SCORING,
-    }
-}
-
-fn build(profile: Profile) -> AhoCorasick {
-    let rules = Rules::of(profile);
-    let tokens = rules.tokens.iter().map(|token| token.text.as_str());
-    let stacked = rules.stacked.iter().map(|(_, word)| *word);
-    let words = tokens.chain(stacked).chain(shape::START_WORDS).chain([
-        ALL_CPUS,
-        NOISE,
-        "Linux version ",
-        shape::FAULT_INJECTION,
-    ]);
-    AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(words).expect("a few dozen short words")
+    let tokens: Vec<&str> = Rules::of(profile).tokens.iter().map(|token| token.text.as_str()).collect();
+    search(MatchKind::LeftmostFirst, &tokens)
 }
