@@ -11,13 +11,14 @@ use serde::Serialize;
 
 use crate::boot;
 use crate::clock::Clock;
+use crate::config::Forget;
 use crate::custody::{self, Erasure, Origin, State};
 use crate::deliver::{self, Outcome, Way};
 use crate::disk::Disk;
 use crate::drill::{Drill, Standing};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::gather::{self, Gathered};
+use crate::gather::Gathered;
 use crate::host::{Host, Root};
 use crate::http::{Client, Settings};
 use crate::labels;
@@ -28,11 +29,13 @@ use crate::trust::Trust;
 
 mod beside;
 mod keep;
+mod memory;
 
 pub use crate::config::Config;
 pub use beside::{drill, examine, mark, tell_readiness};
 use beside::{judge, started_us};
-use keep::{LazyRules, Scene, ask_the_previous_boot, keep};
+use keep::{LazyRules, Scene, ask_the_previous_boot, keep, keep_find};
+use memory::keep_memory;
 
 /// What the agent stands on: the disk, the clocks and randomness, as arguments.
 #[derive(Clone, Copy)]
@@ -143,22 +146,24 @@ fn run(config: &Config, ground: &Ground<'_>, synthetic: Option<&str>) -> Result<
         rules: &rules,
         labels: &labels,
     };
+    let mut dumps = Vec::new();
     for find in look(config, ground, &mut summary) {
-        for gathered in gather::read(ground.disk, &find) {
-            keep(&on, &find, gathered, &mut spool, &mut summary);
-        }
+        let log = keep_find(&on, &find, &mut spool, &mut summary);
+        dumps.extend(log.filter(|_| find.dump.is_some()).map(|log| (find, log)));
     }
     ask_the_previous_boot(&on, &mut spool, &mut summary);
     if let Some(text) = synthetic {
         let find = Find::without_a_file("drill", false);
         keep(&on, &find, Gathered::of_text("drill", text.as_bytes().to_vec()), &mut spool, &mut summary);
     }
-    withhold(config, ground, &mut spool, &mut summary);
-    if config.retry_held {
-        for id in spool.held()? {
-            spool.release(&id)?;
-        }
+    // Logs are durable before anything is made of memory, which is long and may be more than the machine bears.
+    commit(&mut spool, &mut summary);
+    for (find, log) in &dumps {
+        keep_memory(&on, find, log, &mut spool, &mut summary);
+        commit(&mut spool, &mut summary);
     }
+    withhold(config, ground, &mut spool, &mut summary);
+    offer_again(config, ground, &mut spool)?;
     if !config.servers.is_empty() {
         let Outcome { receipts, held, troubles, exit } = hand_over(&on, &mut spool)?;
         summary.receipts = receipts;
@@ -166,11 +171,12 @@ fn run(config: &Config, ground: &Ground<'_>, synthetic: Option<&str>) -> Result<
         summary.troubles.extend(troubles);
         summary.exit = summary.exit.and(exit);
     }
-    if config.forget {
+    if config.forget != Forget::Never {
         forget(&host, &mut spool, &mut summary)?;
     }
     spool.mark_what_is_gone()?;
     spool.trim_sent(config.sent, ground.clock.wall_us())?;
+    spool.trim_sources(ground.clock.wall_us())?;
 
     for seen in &mut summary.found {
         seen.state = spool.state(&seen.evidence);
@@ -204,6 +210,20 @@ fn look(config: &Config, ground: &Ground<'_>, summary: &mut Summary) -> Vec<Find
         take("crash folders", folder, kdump::scan(disk, folder, ground.clock.wall_us()));
     }
     finds
+}
+
+fn commit(spool: &mut Spool<'_>, summary: &mut Summary) {
+    if let Err(error) = spool.commit() {
+        summary.fail("keeping what was found", &error);
+    }
+}
+
+/// Puts back among what waits: what was not taken a while ago, or by an earlier agent; everything, if told to.
+fn offer_again(config: &Config, ground: &Ground<'_>, spool: &mut Spool<'_>) -> Result<(), Error> {
+    let now_us = ground.clock.wall_us();
+    let due = |id: &EvidenceId| config.retry_held || spool.is_due(id, now_us);
+    let again: Vec<EvidenceId> = spool.held()?.into_iter().filter(due).collect();
+    spool.release(&again)
 }
 
 /// Brings the spool within its caps. What was handed over goes first of all.

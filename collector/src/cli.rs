@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use collector::agent::{self, Config, Ground};
+use collector::config::Forget;
 use collector::doctor;
 use collector::exit::Exit;
+use collector::memory::Core;
 use collector::receipts::verify::Findings;
 use collector::trust::Trust;
 use collector::{Error, disk, receipts};
@@ -123,6 +125,9 @@ struct Settings {
     /// Erase records once a verified receipt says that the service has them
     #[arg(long)]
     forget: bool,
+    /// What of a dump of memory is handed over: none, summary, extract or full [default: summary]
+    #[arg(long, value_name = "WHAT")]
+    core: Option<Core>,
     /// Offer again what the service did not take before
     #[arg(long)]
     retry_held: bool,
@@ -216,6 +221,7 @@ fn config(settings: Settings) -> Result<Config, Error> {
         pin,
         insecure,
         forget,
+        core,
         retry_held,
         deadline,
         root,
@@ -248,7 +254,8 @@ fn config(settings: Settings) -> Result<Config, Error> {
         ca_file: ca_file.or(config.ca_file),
         pin: pin.or(config.pin),
         insecure: insecure || config.insecure,
-        forget: forget || config.forget,
+        forget: if forget { config.forget.max(Forget::Receipted) } else { config.forget },
+        core: core.unwrap_or(config.core),
         retry_held: retry_held || config.retry_held,
         deadline: deadline.map_or(config.deadline, Duration::from_secs),
         ..config

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::error::Error;
 use crate::host::Root;
+use crate::memory::Core;
 use crate::spool::caps::{Caps, Sent};
 
 /// What a run is to do.
@@ -35,8 +36,8 @@ pub struct Config {
     pub pin: Option<String>,
     /// Allows plain HTTP to other machines.
     pub insecure: bool,
-    /// Erases records once a verified receipt says that the service has them.
-    pub forget: bool,
+    /// When records are erased.
+    pub forget: Forget,
     /// How long to go on trying when the service is away; with zero, it is asked once.
     pub deadline: Duration,
     /// Separates the nodes of one owner from those of another.
@@ -53,11 +54,53 @@ pub struct Config {
     pub tell_boot: bool,
     /// The program that reads the journal; `None` leaves the journal alone.
     pub journalctl: Option<PathBuf>,
+    /// What of a dump of memory is handed over.
+    pub core: Core,
+    /// The most bytes of it, coded; what is larger gives way to something smaller.
+    pub core_bytes: u64,
     /// How much may wait in the spool.
     pub caps: Caps,
     /// How much is kept of what was handed over.
     pub sent: Sent,
 }
+
+/// When records are erased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Forget {
+    /// Never; systemd-pstore or people do it.
+    #[default]
+    Never,
+    /// Once a verified receipt says that the service has them.
+    Receipted,
+    /// So; and while the store is more than half full, once they are durable in the spool.
+    WhenFull,
+}
+
+/// As the file says it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum ForgetSetting {
+    Plain(bool),
+    Word(String),
+}
+
+impl TryFrom<ForgetSetting> for Forget {
+    type Error = Error;
+
+    fn try_from(setting: ForgetSetting) -> Result<Forget, Error> {
+        match setting {
+            ForgetSetting::Plain(true) => Ok(Forget::Receipted),
+            ForgetSetting::Plain(false) => Ok(Forget::Never),
+            ForgetSetting::Word(word) if word == "when-full" => Ok(Forget::WhenFull),
+            ForgetSetting::Word(word) => Err(Error::Setting(format!(
+                "the configuration cannot be read: forget is true, false or \"when-full\", not {word:?}"
+            ))),
+        }
+    }
+}
+
+/// Coded bytes of a dump's evidence: an extract is some 5 MB; a filtered dump of a small machine fits as well.
+const CORE: u64 = 64 << 20;
 
 /// The configuration file, TOML. What it leaves out has its default; what it names and we do not know is an error.
 #[derive(Debug, Default, Deserialize)]
@@ -69,7 +112,7 @@ struct Settings {
     ca_file: Option<PathBuf>,
     pin: Option<String>,
     insecure: Option<bool>,
-    forget: Option<bool>,
+    forget: Option<ForgetSetting>,
     deadline_s: Option<u64>,
     site: Option<String>,
     tell_host_name: Option<bool>,
@@ -79,6 +122,8 @@ struct Settings {
     pstore: Option<Vec<PathBuf>>,
     systemd_archive: Option<Vec<PathBuf>>,
     crash: Option<Vec<PathBuf>>,
+    core: Option<Core>,
+    core_bytes: Option<u64>,
     caps: CapSettings,
     sent: SentSettings,
 }
@@ -133,7 +178,7 @@ impl Config {
             ca_file: None,
             pin: None,
             insecure: false,
-            forget: false,
+            forget: Forget::Never,
             deadline: Duration::from_secs(60),
             site: String::new(),
             tell_host_name: false,
@@ -142,6 +187,8 @@ impl Config {
             retry_held: false,
             tell_boot: false,
             journalctl: None,
+            core: Core::default(),
+            core_bytes: CORE,
             caps: Caps::default(),
             sent: Sent::default(),
         }
@@ -171,6 +218,8 @@ impl Config {
             pstore,
             systemd_archive,
             crash,
+            core,
+            core_bytes,
             caps,
             sent,
         } = settings;
@@ -187,7 +236,7 @@ impl Config {
             ca_file,
             pin,
             insecure: insecure.unwrap_or(usual.insecure),
-            forget: forget.unwrap_or(usual.forget),
+            forget: forget.map_or(Ok(usual.forget), Forget::try_from)?,
             deadline: deadline_s.map_or(usual.deadline, seconds),
             site: site.unwrap_or_default(),
             tell_host_name: tell_host_name.unwrap_or(usual.tell_host_name),
@@ -196,6 +245,8 @@ impl Config {
             retry_held: usual.retry_held,
             tell_boot: true,
             journalctl: journal.unwrap_or(true).then(|| PathBuf::from("journalctl")),
+            core: core.unwrap_or(usual.core),
+            core_bytes: core_bytes.unwrap_or(usual.core_bytes),
             caps: Caps {
                 bytes: caps.bytes.unwrap_or(usual.caps.bytes),
                 files: caps.files.unwrap_or(usual.caps.files),
@@ -227,14 +278,25 @@ mod tests {
         "#;
         let config = Config::of_node(Path::new("/host"), Some(file)).unwrap();
         assert_eq!(config.servers, ["https://crash.example"]);
-        assert!(config.forget && config.redact_off.contains("ipv4") && config.labels["pool"] == "blue");
+        assert!(
+            config.forget == Forget::Receipted
+                && config.redact_off.contains("ipv4")
+                && config.labels["pool"] == "blue"
+        );
         assert_eq!(config.caps, Caps { files: 7, ..Caps::default() });
         assert_eq!(config.pstore, [PathBuf::from("/host/sys/fs/pstore")]);
     }
 
     #[test]
     fn an_unknown_setting_is_an_error() {
-        for file in ["forgett = true", "[caps]\nbites = 1", "forget = 3", "= nothing"] {
+        for file in [
+            "forgett = true",
+            "forget = \"often\"",
+            "core = \"half\"",
+            "[caps]\nbites = 1",
+            "forget = 3",
+            "= nothing",
+        ] {
             let error = Config::of_node(Path::new("/"), Some(file)).unwrap_err();
             assert_eq!(error.exit(), crate::exit::Exit::Usage, "{file}");
         }

@@ -20,7 +20,7 @@ use handover::receipt::Receipt;
 use handover::{BootId, EvidenceId, NodeId, Sha256};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{self, Disk};
+use crate::disk::Disk;
 use crate::error::{Doing, Error};
 use crate::spool::Spool;
 
@@ -86,6 +86,37 @@ pub struct Entry {
     /// Receipts of epochs before this one say nothing any more: the service lost what they are about.
     #[serde(default)]
     pub lost_before: u64,
+    /// The boot that it is about, where the ledger does not know it: derived from the first artifact.
+    #[serde(default)]
+    pub derived_boot: Option<BootId>,
+    /// Whether the crash was asked for.
+    #[serde(default)]
+    pub drill: bool,
+    /// When the service last did not take it, and who asked.
+    #[serde(default)]
+    pub held: Option<Held>,
+    /// Of a dump: what was asked for when this was made. It is less, where that was too large.
+    #[serde(default)]
+    pub wanted: Option<Kind>,
+    /// Whether its source was erased before a receipt, since the store was nearly full.
+    #[serde(default)]
+    pub emergency: bool,
+}
+
+/// When a service did not take something, and which agent it told so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// By the node's clock, µs since 1970 UTC.
+    pub us: i64,
+    /// The agent's version: a later one may be understood.
+    pub version: String,
+}
+
+impl Held {
+    /// Held now, by this agent.
+    pub fn now(us: i64) -> Held {
+        Held { us, version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
 }
 
 /// One artifact as it was found, before redaction.
@@ -108,6 +139,13 @@ pub struct Origin {
 }
 
 impl Entry {
+    /// As it stands in its file.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec_pretty(self).expect("an entry is a map with text keys");
+        bytes.push(b'\n');
+        bytes
+    }
+
     /// Whether a receipt lets go of the source: it verifies, and every id and digest in it is our own.
     fn allows_erasing(&self, node: &NodeId, receipt: &Receipt) -> bool {
         let own_manifest = receipt.manifest_sha256 == self.manifest_sha256
@@ -230,11 +268,4 @@ pub(crate) fn is_gone(disk: &dyn Disk, entry: &Entry) -> bool {
         piece.path.is_absolute()
             && disk.stat(&piece.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     })
-}
-
-/// Writes an entry under its name, durably.
-pub(crate) fn write_entry(disk: &dyn Disk, tmp: &Path, path: &Path, entry: &Entry) -> Result<(), Error> {
-    let mut bytes = serde_json::to_vec_pretty(entry).expect("an entry is a map with text keys");
-    bytes.push(b'\n');
-    disk::write_whole(disk, tmp, path, &bytes).doing("writing", path)
 }

@@ -178,12 +178,15 @@ impl Delivery<'_, '_> {
             self.trust(client)?;
             for lot in lots(&ready) {
                 let answers = self.offer(client, lot)?;
-                for parcel in lot {
+                let acted = lot.iter().try_for_each(|parcel| {
                     let word = answers.get(&parcel.manifest.evidence_id).ok_or_else(|| {
                         Halt::Distrusted("the answer to the offer leaves an item out".to_owned())
                     })?;
-                    self.act(client, parcel, word)?;
-                }
+                    self.act(client, parcel, word)
+                });
+                // What was answered before something went wrong was answered.
+                self.spool.settle(self.way.clock.wall_us())?;
+                acted?;
             }
         }
         Ok(())
@@ -199,12 +202,13 @@ impl Delivery<'_, '_> {
             .map(|parcel| parcel.manifest.evidence_id)
             .collect();
         for id in foreign {
-            self.hold(&id, "it was gathered on another node")?;
+            self.hold(&id, "it was gathered on another node");
         }
+        self.spool.settle(self.way.clock.wall_us())?;
         ready.retain(|parcel| parcel.manifest.node_id == self.way.node);
         let newest = ready.len().min(1);
         ready.rotate_right(newest);
-        ready.sort_by_key(|parcel| parcel.coded > limits::SMALL_CODED);
+        ready.sort_by_key(is_large);
         Ok(ready)
     }
 
@@ -279,12 +283,15 @@ impl Delivery<'_, '_> {
             Word::Unknown => {
                 Err(Halt::Wait { after: LONGEST, why: "an answer of a later version".to_owned() })
             }
-            Word::Invalid { code } => Ok(self.hold(&id, &format!("the service calls it invalid: {code}"))?),
+            Word::Invalid { code } => {
+                self.hold(&id, &format!("the service calls it invalid: {code}"));
+                Ok(())
+            }
         }
     }
 
     fn send(&mut self, client: &Client, parcel: &Ready) -> Result<(), Halt> {
-        if parcel.coded > limits::SMALL_CODED {
+        if is_large(parcel) {
             return self.send_parts(client, parcel);
         }
         let id = parcel.manifest.evidence_id;
@@ -330,10 +337,12 @@ impl Delivery<'_, '_> {
                 if *tries < TRIES {
                     return Ok(());
                 }
-                Ok(self.hold(&id, &format!("the service answers {} {}", answer.status, problem.code))?)
+                self.hold(&id, &format!("the service answers {} {}", answer.status, problem.code));
+                Ok(())
             }
             400 | 411 | 413 | 415 => {
-                Ok(self.hold(&id, &format!("the service answers {} {}", answer.status, problem.code))?)
+                self.hold(&id, &format!("the service answers {} {}", answer.status, problem.code));
+                Ok(())
             }
             _ => Err(refused("the upload", answer)),
         }
@@ -348,12 +357,12 @@ impl Delivery<'_, '_> {
         let withheld = parcel.manifest.withheld.is_some();
         match receipt.disposition {
             Disposition::Stored | Disposition::Duplicate | Disposition::Quarantined => {
-                self.spool.ack(&id, envelope, &receipt)?;
+                self.spool.ack(&id, envelope, &receipt);
             }
-            Disposition::Counted if withheld => self.spool.ack(&id, envelope, &receipt)?,
+            Disposition::Counted if withheld => self.spool.ack(&id, envelope, &receipt),
             Disposition::Counted | Disposition::Refused => {
                 let reason = receipt.reason.clone().unwrap_or_default();
-                self.spool.hold(&id, Some((envelope, &receipt)))?;
+                self.spool.hold(&id, Some((envelope, &receipt)));
                 self.outcome.held.push((id, format!("{} by the service: {reason}", receipt.disposition)));
             }
             Disposition::Unknown => {
@@ -391,10 +400,9 @@ impl Delivery<'_, '_> {
         Ok(envelope.verify(&trust.keys).and_then(|receipt| receipt.check(&expected).map(|()| receipt)))
     }
 
-    fn hold(&mut self, id: &EvidenceId, why: &str) -> Result<(), Error> {
-        self.spool.hold(id, None)?;
+    fn hold(&mut self, id: &EvidenceId, why: &str) {
+        self.spool.hold(id, None);
         self.outcome.held.push((*id, why.to_owned()));
-        Ok(())
     }
 
     /// Full jitter: between nothing and a limit that doubles; what a server asks for, and up to half of it more.
@@ -412,6 +420,11 @@ impl Delivery<'_, '_> {
             Err(_) => limit,
         }
     }
+}
+
+/// Whether a parcel is more than one small upload holds.
+fn is_large(parcel: &Ready) -> bool {
+    parcel.coded > limits::SMALL_CODED || parcel.manifest.size > limits::SMALL_DECODED
 }
 
 /// Cuts what is ready into offers that keep their limits. Withheld items carry their manifests.

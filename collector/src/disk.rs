@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
@@ -64,6 +64,8 @@ pub trait Disk: Send + Sync {
     fn read(&self, path: &Path, limit: u64) -> io::Result<Contents>;
     /// Opens a regular file for reading piece by piece.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
+    /// Opens a dump of memory; its pages are read as they are asked for.
+    fn open_dump(&self, path: &Path) -> Result<vmcore::Dump, vmcore::Error>;
     /// Takes the advisory lock of a file, which is created if it is missing; `None` if another holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send>>>;
     /// Bytes free for us on the file system of a folder.
@@ -88,6 +90,10 @@ pub trait Disk: Send + Sync {
 /// Names read from one folder. A pstore holds tens, a crash loop in systemd's archive thousands; what is beyond
 /// is seen on the next run, after these were handed over.
 pub const NAMES: usize = 100_000;
+
+/// What a dump that was packed as a whole (`vmcore.zst`) may take of the temporary folder: a filtered dump of a machine
+/// with some hundred GB.
+const UNPACKED: u64 = 8 << 30;
 
 /// The running system's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -124,6 +130,10 @@ impl Disk for System {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(open_regular(path)?))
+    }
+
+    fn open_dump(&self, path: &Path) -> Result<vmcore::Dump, vmcore::Error> {
+        vmcore::open_within(path, UNPACKED)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send>>> {
@@ -257,26 +267,76 @@ fn stat_of(metadata: &fs::Metadata) -> Stat {
     }
 }
 
-/// Writes a whole file so that it is durable under its name or not there at all: into `tmp`, fsync, rename,
-/// fsync of the target's folder (and of `tmp`'s, lest the old name come back).
+/// Files that become durable under their names together, each whole or not at all: written into a folder for what is
+/// unfinished, fsynced, renamed, and then every folder fsynced once (the unfinished one too, lest an old name come
+/// back). A lot that is dropped leaves nothing but unfinished files.
+pub struct Lot<'d> {
+    disk: &'d dyn Disk,
+    files: Vec<Unfinished>,
+}
+
+struct Unfinished {
+    file: Box<dyn Output>,
+    tmp: PathBuf,
+    target: PathBuf,
+}
+
+impl<'d> Lot<'d> {
+    /// With nothing in it.
+    pub fn new(disk: &'d dyn Disk) -> Lot<'d> {
+        Lot { disk, files: Vec::new() }
+    }
+
+    /// Adds a file; `tmp` is its name until the lot is made durable. Written again, it takes the place of the first.
+    pub fn write(&mut self, tmp: PathBuf, target: PathBuf, bytes: &[u8]) -> io::Result<()> {
+        self.files.retain(|unfinished| unfinished.tmp != tmp);
+        let mut file = self.disk.create(&tmp)?;
+        file.write_all(bytes)?;
+        self.files.push(Unfinished { file, tmp, target });
+        Ok(())
+    }
+
+    /// Adds a file that was written elsewhere.
+    pub fn add(&mut self, file: Box<dyn Output>, tmp: PathBuf, target: PathBuf) {
+        self.files.push(Unfinished { file, tmp, target });
+    }
+
+    /// Makes everything durable; the lot is empty afterwards, whether that succeeded or not.
+    pub fn commit(&mut self) -> io::Result<()> {
+        let mut files = std::mem::take(&mut self.files);
+        files.iter_mut().try_for_each(|unfinished| unfinished.file.sync())?;
+        move_files(self.disk, files.iter().map(|f| (f.tmp.as_path(), f.target.as_path())))
+    }
+}
+
+/// Writes a whole file so that it is durable under its name or not there at all.
 pub fn write_whole(disk: &dyn Disk, tmp: &Path, target: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = disk.create(tmp)?;
-    file.write_all(bytes)?;
-    file.sync()?;
-    drop(file);
-    move_file(disk, tmp, target)
+    let mut lot = Lot::new(disk);
+    lot.write(tmp.to_owned(), target.to_owned(), bytes)?;
+    lot.commit()
 }
 
 /// Renames a file and makes the new name durable.
 pub fn move_file(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
-    disk.rename(from, to)?;
-    if let Some(folder) = to.parent() {
-        disk.sync_folder(folder)?;
-    }
-    match from.parent() {
-        Some(folder) if to.parent() != Some(folder) => disk.sync_folder(folder),
-        _ => Ok(()),
-    }
+    move_files(disk, [(from, to)].into_iter())
+}
+
+/// Renames files in this order and makes the new names durable, first those of the folders they went to. One that is
+/// not there is an error, after those before it were moved.
+pub fn move_files<'a>(disk: &dyn Disk, moves: impl Iterator<Item = (&'a Path, &'a Path)>) -> io::Result<()> {
+    let (mut into, mut out_of) = (Vec::new(), Vec::new());
+    let moved = moves.into_iter().try_for_each(|(from, to)| {
+        disk.rename(from, to)?;
+        for (folder, folders) in [(to.parent(), &mut into), (from.parent(), &mut out_of)] {
+            if let Some(folder) = folder.filter(|folder| !folders.contains(folder)) {
+                folders.push(folder);
+            }
+        }
+        Ok(())
+    });
+    out_of.retain(|folder| !into.contains(folder));
+    into.iter().chain(&out_of).try_for_each(|folder| disk.sync_folder(folder))?;
+    moved
 }
 
 #[cfg(test)]

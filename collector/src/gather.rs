@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use handover::canonical::Document;
-use handover::manifest::{self, Agent, Class, DeadBoot, Manifest, Note, Piece};
+use handover::manifest::{self, Agent, Class, DeadBoot, Kind, Manifest, Note, Piece};
+use handover::parcel::Coded;
 use handover::{BootId, EvidenceId, Incarnation, Sha256, limits};
 
 use crate::custody::{Entry, Origin};
@@ -31,9 +32,18 @@ pub struct Evidence {
     /// What it is.
     pub manifest: Document<Manifest>,
     /// Its bytes: all pieces, one after the other.
-    pub bytes: Vec<u8>,
+    pub body: Body,
     /// Where it came from.
     pub entry: Entry,
+}
+
+/// The bytes of evidence.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// In memory.
+    Held(Vec<u8>),
+    /// Too long for that: coded already, in the spool's place for it.
+    Coded(Coded),
 }
 
 /// Records that were read.
@@ -66,6 +76,8 @@ pub struct Circumstances<'a> {
     pub boottime_us: i64,
     /// Real, or asked for.
     pub class: Class,
+    /// The boot that died, as evidence of the same crash has it; `None` asks ledger and bytes.
+    pub derived_boot: Option<BootId>,
     /// The boots that are known.
     pub ledger: &'a Ledger,
     /// What is replaced before anything leaves the node.
@@ -131,10 +143,8 @@ impl Gathered {
     /// Describes the records and digests them.
     pub fn describe(self, find: &Find, at: &Circumstances<'_>) -> Result<Evidence, Error> {
         let origins = self.origins();
-        let first = origins.first().map_or(Sha256::of(b""), |origin| origin.sha256);
-        let host = at.host;
         let dead = self.dead_boot(find, at.ledger);
-        let mut notes = crash_notes(find, host);
+        let mut notes = Vec::new();
         let mut pieces = Vec::with_capacity(self.records.len());
         let mut bytes = Vec::with_capacity(self.records.iter().map(|read| read.bytes.len()).sum());
         let mut redactor = at.rules.begin();
@@ -147,37 +157,80 @@ impl Gathered {
                 }
                 false => redactor.apply(piece),
             };
-            let mtime_us = if is_set(record.stat.mtime_us) { record.stat.mtime_us } else { 0 };
-            pieces.push(Piece { name: record.name, size: piece.len() as u64, mtime_us });
+            pieces.push(piece_of(&record, piece.len() as u64));
             bytes.extend_from_slice(&piece);
             notes.extend(own);
         }
+        let told = Told {
+            kind: find.kind.clone(),
+            size: bytes.len() as u64,
+            sha256: Sha256::of(&bytes),
+            pieces,
+            redaction: redactor.finish(),
+            notes,
+            origins,
+        };
+        told.write(find, dead, Body::Held(bytes), at)
+    }
+}
+
+/// What differs between pieces of evidence, for the manifest and the entry.
+pub(crate) struct Told {
+    /// What the bytes are.
+    pub(crate) kind: Kind,
+    /// How many.
+    pub(crate) size: u64,
+    /// Their digest.
+    pub(crate) sha256: Sha256,
+    /// What they are made of.
+    pub(crate) pieces: Vec<Piece>,
+    /// What was replaced in them.
+    pub(crate) redaction: manifest::Redaction,
+    /// Damage, in the order in which it was seen.
+    pub(crate) notes: Vec<Note>,
+    /// Where they came from.
+    pub(crate) origins: Vec<Origin>,
+}
+
+impl Told {
+    /// Writes manifest and entry of evidence that is about a boot of the ledger, or about one that nobody knows.
+    pub(crate) fn write(
+        self,
+        find: &Find,
+        dead: Option<&Boot>,
+        body: Body,
+        at: &Circumstances<'_>,
+    ) -> Result<Evidence, Error> {
+        let Told { kind, size, sha256, pieces, redaction, notes: own, origins } = self;
+        let host = at.host;
+        let mut notes = crash_notes(find, host, dead.is_none());
+        notes.extend(own);
         // The first notes are about what was seen first; the count tells that there were more.
         let all = notes.len();
         if all > limits::NOTES {
             notes.truncate(limits::NOTES - 1);
             notes.push(note("more-notes", None, Some(format!("{} more", all + 1 - limits::NOTES))));
         }
-
-        if dead.is_none() {
-            notes.insert(0, note("host-of-finding-boot", None, None));
-        }
-        let sha256 = Sha256::of(&bytes);
+        let first = origins.first().map_or(Sha256::of(b""), |origin| origin.sha256);
+        let dead_boot = match dead {
+            Some(boot) => DeadBoot { id: boot.id, basis: "ledger".to_owned() },
+            None => DeadBoot {
+                id: at.derived_boot.unwrap_or_else(|| BootId::derived(&host.node, &first)),
+                basis: "derived".to_owned(),
+            },
+        };
         let what = pieces.first().map(|piece| piece.name.clone()).unwrap_or_default();
         let manifest = Manifest {
             schema: manifest::SCHEMA.to_owned(),
-            evidence_id: EvidenceId::of(&host.node, &find.kind, &sha256),
+            evidence_id: EvidenceId::of(&host.node, &kind, &sha256),
             node_id: host.node,
             incarnation: at.incarnation,
-            kind: find.kind.clone(),
-            size: bytes.len() as u64,
+            kind,
+            size,
             sha256,
             pieces,
             source: find.source.clone(),
-            dead_boot: match dead {
-                Some(boot) => DeadBoot { id: boot.id, basis: "ledger".to_owned() },
-                None => DeadBoot { id: BootId::derived(&host.node, &first), basis: "derived".to_owned() },
-            },
+            dead_boot,
             found_boot: host.boot,
             found_us: at.now_us,
             found_boottime_us: at.boottime_us,
@@ -186,7 +239,7 @@ impl Gathered {
             host: dead.map_or(&host.machine, |boot| &boot.machine).clone(),
             labels: at.labels.clone(),
             agent: agent(),
-            redaction: redactor.finish(),
+            redaction,
             class: at.class,
             notes,
             weight: 1,
@@ -197,7 +250,7 @@ impl Gathered {
             evidence_id: manifest.evidence_id,
             kind: manifest.kind.clone(),
             source: manifest.source.kind.clone(),
-            size: manifest.size,
+            size,
             sha256,
             manifest_sha256: Sha256::of(manifest.bytes()),
             found_us: at.now_us,
@@ -206,9 +259,20 @@ impl Gathered {
             erased: false,
             withheld: false,
             lost_before: 0,
+            derived_boot: dead.is_none().then_some(manifest.dead_boot.id),
+            drill: at.class == Class::Drill,
+            held: None,
+            wanted: None,
+            emergency: false,
         };
-        Ok(Evidence { manifest, bytes, entry })
+        Ok(Evidence { manifest, body, entry })
     }
+}
+
+/// A record as a piece of evidence of so many bytes.
+pub(crate) fn piece_of(record: &Record, size: u64) -> Piece {
+    let mtime_us = if is_set(record.stat.mtime_us) { record.stat.mtime_us } else { 0 };
+    Piece { name: record.name.clone(), size, mtime_us }
 }
 
 /// This agent, as manifests and boot records name it.
@@ -219,7 +283,7 @@ pub fn agent() -> Agent {
     }
 }
 
-fn read_one(disk: &dyn Disk, record: &Record, kind: &manifest::Kind) -> Read {
+fn read_one(disk: &dyn Disk, record: &Record, kind: &Kind) -> Read {
     let piece = Some(record.name.as_str());
     let (bytes, whole, mut notes) = match record.form {
         Form::Text => read_file(disk, record),
@@ -228,7 +292,7 @@ fn read_one(disk: &dyn Disk, record: &Record, kind: &manifest::Kind) -> Read {
     if whole && bytes.is_empty() {
         notes.push(note("empty", piece, None));
     }
-    if matches!(kind, manifest::Kind::KernelLog | manifest::Kind::ConsoleLog) {
+    if matches!(kind, Kind::KernelLog | Kind::ConsoleLog) {
         if let Err(error) = std::str::from_utf8(&bytes) {
             notes.push(Note { at: Some(error.valid_up_to() as u64), ..note("not-utf-8", piece, None) });
         } else if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
@@ -253,7 +317,7 @@ fn read_file(disk: &dyn Disk, record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
 /// The kernel log in a dump of memory. The dump itself stays where it is.
 fn read_dump(disk: &dyn Disk, record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
     let piece = Some(record.name.as_str());
-    match vmcore::open(&record.path) {
+    match disk.open_dump(&record.path) {
         Ok(dump) => {
             let mut bytes = dump.log().text.into_bytes();
             let mut notes = vec![note("log-of-dump", piece, None)];
@@ -271,8 +335,11 @@ fn read_dump(disk: &dyn Disk, record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
     }
 }
 
-fn crash_notes(find: &Find, host: &Host) -> Vec<Note> {
+fn crash_notes(find: &Find, host: &Host, boot_is_unknown: bool) -> Vec<Note> {
     let mut notes = Vec::new();
+    if boot_is_unknown {
+        notes.push(note("host-of-finding-boot", None, None));
+    }
     if !host.has_machine_id {
         notes.push(note("no-machine-id", None, None));
     }
@@ -280,7 +347,7 @@ fn crash_notes(find: &Find, host: &Host) -> Vec<Note> {
     notes
 }
 
-fn note(code: &str, piece: Option<&str>, detail: Option<String>) -> Note {
+pub(crate) fn note(code: &str, piece: Option<&str>, detail: Option<String>) -> Note {
     Note { code: code.to_owned(), piece: piece.map(str::to_owned), at: None, detail }
 }
 

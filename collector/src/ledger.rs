@@ -106,7 +106,12 @@ impl Ledger {
 
     /// The running boot.
     pub fn current(&self) -> Option<&Boot> {
-        self.boots.iter().find(|boot| boot.id == self.current)
+        self.get(&self.current)
+    }
+
+    /// A boot by its id.
+    pub fn get(&self, id: &BootId) -> Option<&Boot> {
+        self.boots.iter().find(|boot| boot.id == *id)
     }
 
     /// The boot before the running one.
@@ -137,6 +142,8 @@ impl Ledger {
         let has = |kind: Kind| about.iter().any(|entry| entry.kind == kind && entry.source != "journal");
         let (ending, basis) = if has(Kind::KernelLog) {
             (Ending::Crash, vec!["kernel-log"])
+        } else if [Kind::Vmcore, Kind::VmcoreExtract, Kind::VmcoreSummary].into_iter().any(has) {
+            (Ending::Crash, vec!["dump"])
         } else if has(Kind::HardwareError) {
             (Ending::Hardware, vec!["hardware-error"])
         } else if self.previous_is_clean {

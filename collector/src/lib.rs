@@ -23,6 +23,7 @@ pub mod host;
 pub mod http;
 pub mod labels;
 pub mod ledger;
+pub mod memory;
 pub mod receipts;
 pub mod redact;
 pub mod source;

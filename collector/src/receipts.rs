@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use handover::offer::Head;
-use handover::receipt::{Envelope, Receipt};
-use handover::{EvidenceId, ServiceId};
+use handover::receipt::{Disposition, Envelope, Receipt};
+use handover::{EvidenceId, ReceiptHash, ServiceId};
 
 use crate::disk::Disk;
 use crate::error::{Doing, Error};
@@ -25,13 +25,27 @@ pub struct Log {
     text: Vec<u8>,
     lines: Vec<Line>,
     newest: HashMap<EvidenceId, usize>,
+    heads: HashMap<ServiceId, Head>,
     damaged: usize,
+}
+
+/// What is asked of a receipt again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What the service did.
+    pub disposition: Disposition,
+    /// The epoch of its stream.
+    pub epoch: u64,
+    /// Its hash.
+    pub hash: ReceiptHash,
+    /// After how long the service wants to be asked again, in seconds.
+    pub retry_after_s: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Line {
     span: Range<usize>,
-    takes_custody: bool,
+    told: Told,
 }
 
 impl Log {
@@ -43,9 +57,9 @@ impl Log {
         while let Some(length) = text[start..].iter().position(|&b| b == b'\n') {
             let line = start..start + length;
             start = line.end + 1;
-            match envelope(&text[line.clone()]).and_then(|e| e.unverified().ok()) {
-                Some(receipt) => {
-                    log.index(&receipt, line);
+            match envelope(&text[line.clone()]).and_then(|e| Some((e.unverified().ok()?, e.hash()))) {
+                Some((receipt, hash)) => {
+                    log.index(&receipt, hash, line);
                     (whole, log.damaged) = (start, log.damaged + bad);
                     bad = 0;
                 }
@@ -72,21 +86,32 @@ impl Log {
         Ok(log)
     }
 
-    /// Appends a receipt durably.
+    /// Appends receipts durably, with one fsync for all of them. Those that the log has already are left out: a repeated
+    /// answer brings the same receipt again.
     pub(crate) fn append(
         &mut self,
         disk: &dyn Disk,
         path: &Path,
-        envelope: &Envelope,
-        receipt: &Receipt,
+        receipts: &[(Envelope, Receipt)],
     ) -> Result<(), Error> {
-        let text = envelope.bytes();
-        let mut line = format!("{:08x} ", crc32c(&text)).into_bytes();
-        line.extend_from_slice(&text);
-        line.push(b'\n');
-
+        let (mut text, mut lines) = (Vec::new(), Vec::new());
+        for (envelope, receipt) in receipts {
+            let hash = envelope.hash();
+            if self.told(&receipt.evidence_id).is_some_and(|told| told.hash == hash) {
+                continue;
+            }
+            let canonical = envelope.bytes();
+            let start = self.text.len() + text.len();
+            text.extend_from_slice(format!("{:08x} ", crc32c(&canonical)).as_bytes());
+            text.extend_from_slice(&canonical);
+            lines.push((receipt, hash, start..self.text.len() + text.len()));
+            text.push(b'\n');
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
         let mut file = disk.append(path).doing("opening", path)?;
-        let written = file.write_all(&line).and_then(|()| file.sync());
+        let written = file.write_all(&text).and_then(|()| file.sync());
         if let Err(error) = written {
             // The next append must not continue a torn line. If even this fails, the next start cuts it off.
             disk.truncate(path, self.text.len() as u64).ok();
@@ -95,9 +120,8 @@ impl Log {
         if let (true, Some(folder)) = (self.text.is_empty(), path.parent()) {
             disk.sync_folder(folder).doing("syncing", folder)?;
         }
-        let start = self.text.len();
-        self.text.extend_from_slice(&line);
-        self.index(receipt, start..self.text.len() - 1);
+        self.text.extend_from_slice(&text);
+        lines.into_iter().for_each(|(receipt, hash, span)| self.index(receipt, hash, span));
         Ok(())
     }
 
@@ -105,6 +129,11 @@ impl Log {
     /// custody, else the newest.
     pub fn get(&self, id: &EvidenceId) -> Option<Envelope> {
         self.newest.get(id).and_then(|&n| envelope(&self.text[self.lines[n].span.clone()]))
+    }
+
+    /// What that receipt says, without reading it again.
+    pub fn told(&self, id: &EvidenceId) -> Option<&Told> {
+        self.newest.get(id).map(|&n| &self.lines[n].told)
     }
 
     /// Every receipt, in the order in which they came.
@@ -129,25 +158,21 @@ impl Log {
 
     /// The newest receipt from a service: highest epoch, highest number.
     pub fn head(&self, service: ServiceId) -> Head {
-        self.iter()
-            .filter_map(|envelope| Some((envelope.unverified().ok()?, envelope)))
-            .filter(|(receipt, _)| receipt.service == service)
-            .max_by_key(|(receipt, _)| (receipt.epoch, receipt.seq))
-            .map_or(Head::NONE, |(receipt, envelope)| Head {
-                epoch: receipt.epoch,
-                seq: receipt.seq,
-                hash: envelope.hash(),
-            })
+        self.heads.get(&service).cloned().unwrap_or(Head::NONE)
     }
 
-    fn index(&mut self, receipt: &Receipt, span: Range<usize>) {
-        let takes_custody = receipt.disposition.takes_custody();
+    fn index(&mut self, receipt: &Receipt, hash: ReceiptHash, span: Range<usize>) {
+        let &Receipt { disposition, epoch, seq, service, evidence_id, retry_after_s, .. } = receipt;
         // A later `refused` does not take back what an earlier `stored` said.
-        let settled = self.newest.get(&receipt.evidence_id).is_some_and(|&n| self.lines[n].takes_custody);
-        if takes_custody || !settled {
-            self.newest.insert(receipt.evidence_id, self.lines.len());
+        let settled = self.told(&evidence_id).is_some_and(|told| told.disposition.takes_custody());
+        if disposition.takes_custody() || !settled {
+            self.newest.insert(evidence_id, self.lines.len());
         }
-        self.lines.push(Line { span, takes_custody });
+        let head = self.heads.entry(service).or_insert(Head::NONE);
+        if (epoch, seq) > (head.epoch, head.seq) {
+            *head = Head { epoch, seq, hash };
+        }
+        self.lines.push(Line { span, told: Told { disposition, epoch, hash, retry_after_s } });
     }
 }
 

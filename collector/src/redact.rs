@@ -120,6 +120,11 @@ impl Redactor<'_> {
         bytes
     }
 
+    /// Replaces what the rules name in a text that stands for itself.
+    pub fn apply_to_text(&mut self, text: String) -> String {
+        String::from_utf8_lossy(&self.apply(text.into_bytes())).into_owned()
+    }
+
     /// What was done, for the manifest.
     pub fn finish(self) -> Redaction {
         Redaction {

@@ -34,6 +34,8 @@ pub struct Find {
     pub of_previous_boot: bool,
     /// Damage that shows without reading them.
     pub gaps: Vec<String>,
+    /// The dump of the machine's memory that lies beside them.
+    pub dump: Option<Record>,
 }
 
 impl Find {
@@ -47,6 +49,7 @@ impl Find {
             erasable: false,
             of_previous_boot,
             gaps: Vec::new(),
+            dump: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use handover::readiness::Readiness;
 use crate::agent::{Ground, Summary, clients, run};
 use crate::boot;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Forget};
 use crate::custody::State;
 use crate::doctor::{self, Patient};
 use crate::drill::{self, Drill, Standing};
@@ -31,7 +31,7 @@ pub fn examine(config: &Config, ground: &Ground<'_>) -> Readiness {
         spool: &config.spool,
         now_us: ground.clock.wall_us(),
         since_boot: ground.clock.since_boot(),
-        forget: config.forget,
+        forget: config.forget != Forget::Never,
         ledger: ledger.as_ref(),
         drill: drill.as_ref(),
     };

@@ -6,17 +6,18 @@ use std::path::Path;
 
 use handover::boot::Ending;
 use handover::manifest::{Class, Kind};
+use handover::{BootId, EvidenceId};
 
 use crate::agent::{Ground, Seen, Summary};
 use crate::config::Config;
-use crate::custody::State;
+use crate::custody::{Entry, Origin, State};
 use crate::drill::Drill;
 use crate::error::Error;
 use crate::gather::{self, Circumstances, Gathered};
 use crate::host::Host;
 use crate::ledger::Ledger;
 use crate::redact::Rules;
-use crate::source::{Find, journal, pstore};
+use crate::source::{Find, Form, journal, pstore};
 use crate::spool::Spool;
 
 /// Rules that are compiled at their first use.
@@ -56,6 +57,27 @@ pub(super) struct Scene<'a> {
 }
 
 impl Scene<'_> {
+    /// What a manifest says that is found now.
+    pub(super) fn circumstances(
+        &self,
+        class: Class,
+        derived_boot: Option<BootId>,
+        spool: &Spool<'_>,
+    ) -> Result<Circumstances<'_>, Error> {
+        let clock = self.ground.clock;
+        Ok(Circumstances {
+            host: self.host,
+            incarnation: spool.incarnation(),
+            labels: self.labels,
+            now_us: clock.wall_us(),
+            boottime_us: i64::try_from(clock.since_boot().as_micros()).unwrap_or(i64::MAX),
+            class,
+            derived_boot,
+            ledger: self.ledger,
+            rules: self.rules.get()?,
+        })
+    }
+
     /// Whether a crash was asked for: a made-up one, or the first death of the boot that was made to panic.
     fn class(&self, find: &Find, gathered: &Gathered) -> Class {
         let dead = gathered.dead_boot(find, self.ledger);
@@ -67,14 +89,35 @@ impl Scene<'_> {
     }
 }
 
-/// Makes the records of a crash durable in the spool. A failure concerns these records; the others go on.
+/// Keeps the records of a find. Returns the evidence in which it ends.
+pub(super) fn keep_find(
+    on: &Scene<'_>,
+    find: &Find,
+    spool: &mut Spool<'_>,
+    summary: &mut Summary,
+) -> Option<EvidenceId> {
+    let [record, ..] = find.records.as_slice() else { return None };
+    // Nobody reads a dump again to see that its log is known.
+    if let (Form::Dump, Some(entry)) = (record.form, spool.made_of(record, &find.kind)) {
+        let id = entry.evidence_id;
+        summary.found.push(Seen::of_entry(entry));
+        return Some(id);
+    }
+    let mut last = None;
+    for gathered in gather::read(on.ground.disk, find) {
+        last = keep(on, find, gathered, spool, summary);
+    }
+    last
+}
+
+/// Takes the records of a crash into the spool. A failure concerns these records; the others go on.
 pub(super) fn keep(
     on: &Scene<'_>,
     find: &Find,
     gathered: Gathered,
     spool: &mut Spool<'_>,
     summary: &mut Summary,
-) {
+) -> Option<EvidenceId> {
     let origins = gathered.origins();
     let records: Vec<String> = gathered.names().into_iter().map(str::to_owned).collect();
     let folder = origins.first().and_then(|o| o.path.parent()).map(Path::to_owned).unwrap_or_default();
@@ -85,42 +128,53 @@ pub(super) fn keep(
     let class = on.class(find, &gathered);
     let kept = match known {
         Some(id) => Ok(id),
-        None => {
-            let rules = match on.rules.get() {
-                Ok(rules) => rules,
-                Err(error) => return summary.fail("redacting", &error),
-            };
-            let clock = on.ground.clock;
-            let circumstances = Circumstances {
-                host: on.host,
-                incarnation: spool.incarnation(),
-                labels: on.labels,
-                now_us: clock.wall_us(),
-                boottime_us: i64::try_from(clock.since_boot().as_micros()).unwrap_or(i64::MAX),
-                class,
-                ledger: on.ledger,
-                rules,
-            };
-            gathered
-                .describe(find, &circumstances)
-                .and_then(|evidence| spool.keep(&evidence).map(|_| evidence.manifest.evidence_id))
-        }
+        None => on.circumstances(class, None, spool).and_then(|circumstances| {
+            let evidence = gathered.describe(find, &circumstances)?;
+            spool.keep(&evidence).map(|_| evidence.manifest.evidence_id)
+        }),
     };
     match kept {
-        Ok(evidence) => summary.found.push(Seen {
-            evidence,
-            kind: find.kind.clone(),
-            folder,
-            records,
-            new: known.is_none(),
-            class,
-            state: State::Spooled,
-            origins,
-            erasable: find.erasable,
-        }),
+        Ok(evidence) => {
+            summary.found.push(Seen {
+                evidence,
+                kind: find.kind.clone(),
+                folder,
+                records,
+                new: known.is_none(),
+                class,
+                state: State::Spooled,
+                origins,
+                erasable: find.erasable,
+            });
+            Some(evidence)
+        }
         Err(error) => {
             let first = records.first().map(String::as_str).unwrap_or_default();
             summary.fail(&format!("keeping {first}"), &error);
+            None
+        }
+    }
+}
+
+impl Seen {
+    /// What the spool knows already.
+    pub(super) fn of_entry(entry: &Entry) -> Seen {
+        let name = |origin: &Origin| Some(origin.path.file_name()?.to_string_lossy().into_owned());
+        Seen {
+            evidence: entry.evidence_id,
+            kind: entry.kind.clone(),
+            folder: entry
+                .pieces
+                .first()
+                .and_then(|o| o.path.parent())
+                .map(Path::to_owned)
+                .unwrap_or_default(),
+            records: entry.pieces.iter().filter_map(name).collect(),
+            new: false,
+            class: if entry.drill { Class::Drill } else { Class::Field },
+            state: State::Spooled,
+            origins: entry.pieces.clone(),
+            erasable: false,
         }
     }
 }
@@ -147,9 +201,7 @@ pub(super) fn ask_the_previous_boot(on: &Scene<'_>, spool: &mut Spool<'_>, summa
         // A folder that cannot be read was told before.
         let Ok(scan) = pstore::scan_previous_boot(on.ground.disk, folder) else { continue };
         for find in scan.finds {
-            for gathered in gather::read(on.ground.disk, &find) {
-                keep(on, &find, gathered, spool, summary);
-            }
+            keep_find(on, &find, spool, summary);
         }
     }
     let asked = spool.entries().any(|e| e.source == "journal" && e.dead_boot == Some(previous.id));

@@ -1,7 +1,8 @@
 //! Folders that a crash kernel left below `/var/crash`: Debian's, RHEL's, SUSE's.
 //!
-//! One folder is one crash. Its log is the text file that the dump tool wrote; where there is none, it is read
-//! from the dump. A folder is left alone while it is being written. Nothing is erased: dumps are for people.
+//! One folder is one crash: a log in a text file, a dump of memory, or both. Where there is no text the log is read
+//! from the dump. What is being written is left alone; what was never finished is left alone for good, and told.
+//! Nothing is erased: dumps are for people.
 
 use std::io;
 use std::path::Path;
@@ -14,37 +15,64 @@ use crate::source::{Find, Form, Record, Scan, folders, record};
 /// How long the files of a folder must have been unchanged, µs: makedumpfile writes all the time while it works.
 const SETTLED_US: i64 = 30_000_000;
 
+/// SUSE's `README.txt` is a dozen lines.
+const README: u64 = 16 * 1024;
+
+/// How dumps are packed that we do not unpack.
+const OTHER_PACKERS: [&str; 2] = [".bz2", ".lz4"];
+
 /// Looks through the folders below `/var/crash`.
 pub fn scan(disk: &dyn Disk, crash: &Path, now_us: i64) -> io::Result<Scan> {
     let mut scan = Scan::default();
     for folder in folders(disk, crash)? {
-        let names = disk.list(&folder)?;
-        if names.iter().any(|name| name.contains("incomplete")) {
-            continue;
+        if let Some(find) = look(disk, &folder, now_us, &mut scan)? {
+            scan.finds.push(find);
         }
-        let Some(name) =
-            names.iter().find(|name| is_log(name)).or_else(|| names.iter().find(|name| is_dump(name)))
-        else {
-            continue;
-        };
-        let Some(log) = record(disk, &folder, name.clone(), &mut scan) else { continue };
-        let since_us = now_us.saturating_sub(log.stat.mtime_us);
-        // A time to come is that of a clock that was set back since; such a folder is not being written.
-        if (0..SETTLED_US).contains(&since_us) {
-            continue;
-        }
-        let form = if is_log(name) { Form::Text } else { Form::Dump };
-        scan.finds.push(Find {
-            kind: Kind::KernelLog,
-            source: Source { kind: "kdump".to_owned(), backend: None },
-            crash_time: Some(CrashTime { us: log.stat.mtime_us, basis: "file-mtime".to_owned() }),
-            records: vec![Record { form, ..log }],
-            erasable: false,
-            of_previous_boot: false,
-            gaps: Vec::new(),
-        });
     }
     Ok(scan)
+}
+
+fn look(disk: &dyn Disk, folder: &Path, now_us: i64, scan: &mut Scan) -> io::Result<Option<Find>> {
+    let names = disk.list(folder)?;
+    let cut: Vec<&String> = names.iter().filter(|name| name.contains("incomplete")).collect();
+    let mut take = |is_one: fn(&str) -> bool| {
+        let name = names.iter().find(|name| is_one(name) && !cut.contains(name))?;
+        record(disk, folder, name.clone(), scan)
+    };
+    let (log, mut dump) = (take(is_log).filter(|log| log.stat.size > 0), take(is_dump));
+    let cut_us = cut.iter().filter_map(|name| Some(disk.stat(&folder.join(name)).ok()?.mtime_us));
+    let newest_us = log.iter().chain(&dump).map(|record| record.stat.mtime_us).chain(cut_us).max();
+    // A time to come is that of a clock that was set back since; such a folder is not being written.
+    if newest_us.is_some_and(|us| (0..SETTLED_US).contains(&now_us.saturating_sub(us))) {
+        return Ok(None);
+    }
+    let unfinished = cut.first().map(|name| name.as_str()).or_else(|| {
+        let said = disk.read(&folder.join("README.txt"), README).ok()?;
+        unfinished_by_readme(&String::from_utf8_lossy(&said.bytes)).then_some("README.txt")
+    });
+    let mut gaps = Vec::new();
+    if let Some(name) = unfinished {
+        scan.troubles.push(format!(
+            "{}: {name} says that the dump is incomplete; the dump is left alone",
+            folder.display()
+        ));
+        gaps.push("the dump of memory, which is incomplete".to_owned());
+        dump = None;
+    }
+    if let Some(packed) = dump.take_if(|dump| OTHER_PACKERS.iter().any(|end| dump.name.ends_with(end))) {
+        scan.troubles.push(format!("{} is packed in a way that is not read here", packed.path.display()));
+    }
+    let read = log.clone().or_else(|| Some(Record { form: Form::Dump, ..dump.clone()? }));
+    Ok(read.map(|read| Find {
+        kind: Kind::KernelLog,
+        source: Source { kind: "kdump".to_owned(), backend: None },
+        crash_time: Some(CrashTime { us: read.stat.mtime_us, basis: "file-mtime".to_owned() }),
+        records: vec![read],
+        erasable: false,
+        of_previous_boot: false,
+        gaps,
+        dump: dump.map(|dump| Record { form: Form::Dump, ..dump }),
+    }))
 }
 
 /// `vmcore-dmesg.txt` (RHEL), `dmesg.STAMP` (Debian), `dmesg` and `dmesg.txt` (SUSE), `vmcore.dmesg.txt` (by hand).
@@ -53,8 +81,13 @@ fn is_log(name: &str) -> bool {
     name == "dmesg" || name.starts_with("dmesg.") || name.ends_with("dmesg.txt")
 }
 
-/// `vmcore`, `vmcore.flat`, `vmcore.STAMP`, `dump.STAMP`, uncompressed. The content decides; a name is a hint.
+/// `vmcore`, `vmcore.flat`, `vmcore.STAMP`, `dump.STAMP`, `dump.STAMP.gz`. The content decides; a name is a hint.
 fn is_dump(name: &str) -> bool {
-    let compressed = [".gz", ".bz2", ".xz", ".lz4", ".zst"].iter().any(|suffix| name.ends_with(suffix));
-    !compressed && (name == "vmcore" || name.starts_with("vmcore.") || name.starts_with("dump."))
+    (name == "vmcore" || name.starts_with("vmcore.") || name.starts_with("dump.")) && !is_log(name)
+}
+
+/// SUSE writes `vmcore status: saved successfully` at the end, and before that that it is likely incomplete.
+fn unfinished_by_readme(text: &str) -> bool {
+    let status = text.lines().find_map(|line| line.trim().strip_prefix("vmcore status:"));
+    status.is_some_and(|status| !status.contains("saved successfully"))
 }

@@ -49,6 +49,7 @@ pub fn scan_previous_boot(disk: &dyn Disk, folder: &Path) -> io::Result<Scan> {
             erasable: false,
             of_previous_boot: true,
             gaps: Vec::new(),
+            dump: None,
         });
     }
     Ok(scan)
@@ -106,6 +107,7 @@ fn find(seen: &[Seen], group: &Group, source: &str, erasable: bool) -> Find {
         erasable,
         of_previous_boot: false,
         gaps: group.missing.iter().map(|hole| format!("part {} of dump {}", hole.part, hole.count)).collect(),
+        dump: None,
     }
 }
 

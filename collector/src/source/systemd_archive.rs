@@ -61,5 +61,6 @@ fn scan_joined(disk: &dyn Disk, folder: &Path, scan: &mut Scan) {
         erasable: false,
         of_previous_boot: false,
         gaps: Vec::new(),
+        dump: None,
     });
 }

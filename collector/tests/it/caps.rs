@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use collector::agent::Config;
+use collector::config::Forget;
 use collector::custody::State;
 use collector::disk::System;
 use collector::exit::Exit;
@@ -34,7 +35,7 @@ fn the_first_and_the_last_stay_whole_and_each_is_counted_once() {
     let (node, service) = (Node::new(), Service::start());
     let mut config = crash_loop(&node, 20, Caps { files: 6, ..Caps::default() });
     config.servers = vec![service.url()];
-    config.forget = true;
+    config.forget = Forget::Receipted;
     let summary = node.run(&config);
 
     let of = |disposition| summary.receipts.iter().filter(|r| r.disposition == disposition).count();

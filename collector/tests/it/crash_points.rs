@@ -4,12 +4,16 @@
 use std::path::{Path, PathBuf};
 
 use collector::agent::Config;
+use collector::config::Forget;
 use collector::disk::Disk;
 use collector::exit::Exit;
+use collector::memory::Core;
 use collector::receipts::Log;
-use handover::parcel;
+use handover::manifest::Kind;
+use handover::{EvidenceId, parcel};
 use nix::errno::Errno;
 
+use crate::memory::dump;
 use crate::model::{Fault, Left, Model, PSTORE};
 use crate::node::{Node, OOPS, PANIC, run_on};
 use crate::service::{Service, TOKEN};
@@ -22,6 +26,15 @@ const RECORDS: [(&str, &str); 5] = [
     ("dmesg-efi-179537990002001", "Panic#1 Part2\n<0>[ 9.2] middle\n"),
     ("dmesg-efi-179537990003001", "Panic#1 Part3\n<0>[ 9.1] oldest\n"),
 ];
+
+const CRASH: &str = "/crash/202611220800";
+
+/// A dump; where the whole is wanted, one that goes in parts.
+fn of_memory(core: Core) -> Vec<u8> {
+    let noise = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(n).to_le_bytes();
+    let words = if core == Core::Full { (1 << 17) + 999 } else { 0 };
+    dump(&(1..=words).flat_map(noise).collect::<Vec<u8>>())
+}
 
 struct Case {
     node: Node,
@@ -42,11 +55,20 @@ impl Case {
             pstore: vec![PSTORE.into()],
             spool: PathBuf::from("/var/spool"),
             token_file: Some("/token".into()),
-            forget: true,
+            forget: Forget::Receipted,
             deadline: std::time::Duration::ZERO,
             ..node.config(Some(&service))
         };
         Case { node, model, service, config }
+    }
+
+    /// The same, with a crash folder of a log and a dump, of which an extract is wanted, or the whole.
+    fn with_dump(core: Core) -> Case {
+        let mut case = Case::new();
+        case.model.put(&format!("{CRASH}/dmesg.202611220800"), b"[   31.000000] the log of a dump\n");
+        case.model.put(&format!("{CRASH}/dump.202611220800"), &of_memory(core));
+        (case.config.crash, case.config.core) = (vec!["/crash".into()], core);
+        case
     }
 
     /// Invariant 2: every record is still there, or in a sound parcel, or with the service. Invariant 1: what is
@@ -168,6 +190,43 @@ fn a_call_that_fails_loses_nothing() {
         }
     }
     println!("failing calls: {} calls, {runs} runs, nothing lost, nothing doubled", calls.len());
+}
+
+/// A dump's log and its memory: whenever the agent is stopped or a call fails, both arrive in the end, once.
+#[test]
+fn evidence_made_of_a_dump_is_neither_lost_nor_doubled() {
+    let cores = if full() { &[Core::Summary, Core::Extract, Core::Full][..] } else { &[Core::Extract] };
+    for &core in cores {
+        let healthy = Case::with_dump(core);
+        healthy.model.arm(None);
+        run_on(&healthy.config, &healthy.model).unwrap();
+        let (calls, mut runs) = (healthy.model.calls(), 0);
+        for (number, call) in calls.iter().enumerate() {
+            let stops = lefts(number).into_iter().skip(1).map(|left| (Fault::StopAfter, left));
+            let halves = call.starts_with("write").then_some((Fault::StopHalfway, Left::Durable));
+            let fails = [Fault::Fail(Errno::EIO), Fault::FailOn(Errno::ENOSPC)][number % 2];
+            for (fault, left) in stops.chain(halves).chain([(fails, Left::Everything)]) {
+                let what = format!("{core:?}: {fault:?} at {number} ({call}), {left:?} left");
+                let case = Case::with_dump(core);
+                case.model.arm(Some((number, fault)));
+                let _ = run_on(&case.config, &case.model);
+                case.model.restart(left);
+                case.check_custody(&what);
+                let summary = run_on(&case.config, &case.model).unwrap_or_else(|e| panic!("{what}: {e}"));
+                assert_eq!((summary.exit, summary.waiting), (Exit::Done, 0), "{what}: {summary:?}");
+                let of_folder = |id: &EvidenceId| case.service.manifest(id).source.kind == "kdump";
+                let stored = case.service.stored().into_iter().filter(of_folder);
+                let mut kinds: Vec<Kind> = stored.map(|id| case.service.manifest(&id).kind).collect();
+                kinds.sort();
+                assert_eq!(kinds, [Kind::KernelLog, core.ladder()[0].clone()], "{what}");
+                assert_eq!(case.service.receipts("stored"), 4, "{what}");
+                let again = run_on(&case.config, &case.model).unwrap();
+                assert_eq!((again.receipts.len(), again.found.len()), (0, 2), "{what}: {again:?}");
+                runs += 1;
+            }
+        }
+        println!("{core:?} of a dump: {} calls, {runs} runs, nothing lost, nothing doubled", calls.len());
+    }
 }
 
 /// A loop of six deaths with room for four: two are given up. Stopped anywhere on the way, each is still told

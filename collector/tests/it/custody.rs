@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use collector::config::Forget;
 use collector::custody::State;
 use collector::exit::Exit;
 use handover::receipt::Disposition;
@@ -65,7 +66,7 @@ fn with_the_service_away_everything_is_kept_and_delivered_later() {
     let (node, service) = (Node::new(), Service::start());
     node.crash();
     let mut config = node.config(Some(&service));
-    config.forget = true;
+    config.forget = Forget::Receipted;
     config.servers = vec!["http://127.0.0.1:1".to_owned()];
     let away = node.run(&config);
     assert_eq!((away.exit, away.waiting, away.erased), (Exit::Later, 1, 0), "{away:?}");
@@ -97,7 +98,7 @@ fn a_slot_that_holds_the_next_crash_by_now_is_not_erased() {
     // The receipt is there; before the run that may erase, the machine dies again into the same slot.
     let next = PANIC.replace("27.101902", "99.000001");
     node.record("dmesg-ramoops-1", DIED + 100, &next);
-    config.forget = true;
+    config.forget = Forget::Receipted;
     service.fail_offer(Fault::Status(503, "busy"));
     config.deadline = std::time::Duration::ZERO;
     let summary = node.run(&config);

@@ -1,6 +1,7 @@
 //! What each answer of a service means for the node (protocol, chapter 7).
 
 use collector::agent::Summary;
+use collector::config::Forget;
 use collector::exit::Exit;
 use handover::receipt::Disposition;
 
@@ -13,7 +14,7 @@ fn check(fault: Fault, exit: Exit) -> (Summary, Summary, Node, Service) {
     node.crash();
     let mut config = node.config(Some(&service));
     config.deadline = std::time::Duration::ZERO;
-    config.forget = true;
+    config.forget = Forget::Receipted;
     service.fail_upload(fault.clone());
     let first = node.run(&config);
     assert_eq!(first.exit, exit, "{fault:?}: {first:?}");

@@ -28,6 +28,10 @@ impl Disk for Unreadable {
         System.open(path)
     }
 
+    fn open_dump(&self, path: &Path) -> Result<vmcore::Dump, vmcore::Error> {
+        System.open_dump(path)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send>>> {
         System.lock(path)
     }

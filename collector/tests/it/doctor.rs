@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use collector::agent::{self, Config, Ground};
 use collector::clock::Clock;
+use collector::config::Forget;
 use collector::disk::System;
 use collector::doctor;
 use collector::exit::Exit;
@@ -80,6 +81,7 @@ fn well() -> Node {
 }
 
 fn examine(node: &Node, forget: bool) -> Readiness {
+    let forget = if forget { Forget::Receipted } else { Forget::Never };
     agent::examine(&Config { forget, ..node.config(None) }, &ground())
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use collector::config::Forget;
 use collector::custody::State;
 use collector::exit::Exit;
 use collector::source::PIECE;
@@ -80,7 +81,7 @@ fn forgotten() -> (Node, Service) {
         node.record(&format!("dmesg-ramoops-{n}"), DIED + 1000 * n, PANIC.replace("27.1", &format!("{n}.1")));
     }
     let mut config = node.config(Some(&service));
-    config.forget = true;
+    config.forget = Forget::Receipted;
     assert_eq!(node.run(&config).erased, 3);
     service.restore_backup();
     assert_eq!(service.stored(), []);
@@ -123,7 +124,7 @@ fn an_old_receipt_erases_nothing_that_was_lost() {
     // The service knows nothing, and takes nothing now.
     node.record("dmesg-erst-7", DIED + 9000, PANIC.replace("27.1", "99.1"));
     service.fail_upload(Fault::Status(503, "busy"));
-    (config.forget, config.deadline) = (true, Duration::ZERO);
+    (config.forget, config.deadline) = (Forget::Receipted, Duration::ZERO);
     let summary = node.run(&config);
     assert_eq!((summary.exit, summary.erased), (Exit::Later, 0), "{summary:?}");
     let summary = node.run(&config);

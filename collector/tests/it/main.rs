@@ -10,6 +10,7 @@ mod delivery;
 mod disk;
 mod doctor;
 mod large;
+mod memory;
 mod model;
 mod node;
 mod receipts;

@@ -129,9 +129,13 @@ impl Model {
         model
     }
 
-    /// A file that was there, durably, before the agent.
+    /// A file that was there, durably, before the agent; and its folders.
     pub fn put(&self, path: &str, bytes: &[u8]) {
         let mut state = self.state();
+        for folder in Path::new(path).ancestors().skip(1) {
+            state.now.folders.insert(folder.to_owned());
+            state.durable.folders.insert(folder.to_owned());
+        }
         let number = state.inodes.len();
         state.inodes.push(File { bytes: bytes.to_vec(), durable: bytes.to_vec() });
         state.now.files.insert(path.into(), number);
@@ -276,6 +280,11 @@ impl Disk for Model {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(Cursor::new(self.read(path, u64::MAX)?.bytes)))
+    }
+
+    fn open_dump(&self, path: &Path) -> Result<vmcore::Dump, vmcore::Error> {
+        let missing = |source| vmcore::Error::Read { path: path.to_owned(), source };
+        vmcore::from_bytes(self.read(path, u64::MAX).map_err(missing)?.bytes)
     }
 
     fn lock(&self, _: &Path) -> io::Result<Option<Box<dyn Send>>> {

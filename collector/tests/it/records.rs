@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use collector::config::Forget;
 use collector::exit::Exit;
 use handover::manifest::{Kind, Manifest};
 
@@ -13,7 +14,7 @@ fn collect(name: &str, bytes: &[u8]) -> Manifest {
     let (node, service) = (Node::new(), Service::start());
     node.record(name, DIED, bytes);
     let mut config = node.config(Some(&service));
-    config.forget = true;
+    config.forget = Forget::Receipted;
     let summary = node.run(&config);
     assert_eq!(summary.receipts.len(), 1, "{name}: {summary:?}");
     service.manifest(&service.stored()[0])
@@ -52,7 +53,7 @@ fn a_record_above_the_cap_is_cut_and_never_erased() {
     let huge = PANIC.repeat(collector::source::PIECE as usize / PANIC.len() + 1);
     let path = node.record("dmesg-ramoops-0", DIED, &huge);
     let mut config = node.config(Some(&service));
-    config.forget = true;
+    config.forget = Forget::Receipted;
     let summary = node.run(&config);
     assert_eq!((summary.exit, summary.receipts.len(), summary.erased), (Exit::Io, 1, 0), "{summary:?}");
     assert!(path.exists());
@@ -67,7 +68,7 @@ fn a_record_that_cannot_be_read_is_told_and_stays() {
     let path = node.record("dmesg-ramoops-0", DIED, PANIC);
     let disk = crate::disk::Unreadable(path.clone());
     let mut config = node.config(Some(&service));
-    config.forget = true;
+    config.forget = Forget::Receipted;
     let summary = crate::node::run_on(&config, &disk).unwrap();
     assert_eq!((summary.exit, summary.receipts.len(), summary.erased), (Exit::Io, 1, 0), "{summary:?}");
     assert!(path.exists());

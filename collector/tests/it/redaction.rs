@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use collector::config::Forget;
 use collector::redact::Rules;
 use report::Piece;
 
@@ -27,7 +28,7 @@ fn identifiers_do_not_reach_the_service() {
         <0>[    9.000000] Kernel panic - not syncing: Fatal exception\n";
     let path = node.record("dmesg-ramoops-0", DIED, text);
     let mut config = node.config(Some(&service));
-    config.forget = true;
+    config.forget = Forget::Receipted;
     let summary = node.run(&config);
     let id = summary.found[0].evidence;
     let sent = String::from_utf8(service.bytes(&id)).unwrap();

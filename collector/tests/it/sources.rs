@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use collector::agent::Config;
+use collector::config::Forget;
 use collector::exit::Exit;
 
 use crate::node::{DIED, Node, OOPS, PANIC};
@@ -70,7 +71,7 @@ fn what_systemd_moved_after_we_saw_it_is_the_same_evidence() {
         file(&node.path("archive").join(name), text, DIED);
         fs::remove_file(node.pstore().join(name)).unwrap();
     }
-    let again = node.run(&Config { forget: true, ..config });
+    let again = node.run(&Config { forget: Forget::Receipted, ..config });
     assert_eq!((again.found.len(), again.receipts.len(), again.erased), (1, 0, 0), "{again:?}");
     assert!(!again.found[0].new);
     assert_eq!(crate::node::names(&node.path("archive")).len(), 2);
@@ -85,19 +86,31 @@ fn each_distributions_crash_folders_are_read_once_they_are_complete() {
         ("127.0.0.1-2026-11-22-08:01:00/vmcore-dmesg.txt", "[    1.0] rhel\n"),
         ("127.0.0.1-2026-11-22-08:01:00/kexec-dmesg.log", "[    0.5] the crash kernel\n"),
         ("2026-11-22-08-02/dmesg", "[    1.0] suse\n"),
-        ("202611220900/dmesg.202611220900", "[    1.0] not yet\n"),
+        // The dump was never finished; its log was.
+        ("202611220900/dmesg.202611220900", "[    1.0] cut\n"),
         ("202611220900/dump-incomplete", "…"),
+        ("2026-11-22-09-01/vmcore", "…"),
+        ("2026-11-22-09-01/README.txt", "Kernel crashdump\nvmcore status: likely incomplete\n"),
+        ("127.0.0.1-2026-11-22-09:02:00/vmcore-dmesg-incomplete.txt", "[    1.0] half\n"),
+        ("127.0.0.1-2026-11-22-09:03:00/vmcore.bz2", "…"),
     ] {
         file(&crash.join(path), text, DIED);
     }
     // Changed ten seconds ago.
     file(&crash.join("202611221000/dmesg.202611221000"), "[    1.0] being written\n", DIED + 50);
+    file(&crash.join("202611221001/dmesg.202611221001"), "[    1.0] whole\n", DIED);
+    file(&crash.join("202611221001/dump-incomplete"), "being written", DIED + 50);
     let summary = node.run(&config(&node, &service));
-    assert_eq!((summary.exit, summary.found.len()), (Exit::Done, 3), "{summary:?}");
+    assert_eq!((summary.exit, summary.found.len()), (Exit::Done, 4), "{summary:?}");
     for seen in &summary.found {
         let text = String::from_utf8(service.bytes(&seen.evidence)).unwrap();
-        assert!(["debian", "rhel", "suse"].iter().any(|word| text.contains(word)), "{text}");
+        assert!(["debian", "rhel", "suse", "cut"].iter().any(|word| text.contains(word)), "{text}");
+        let incomplete =
+            service.manifest(&seen.evidence).notes.iter().any(|note| note.code == "part-missing");
+        assert_eq!(incomplete, text.contains("cut"), "{seen:?}");
     }
+    let told = |of: &str| summary.troubles.iter().filter(|line| line.contains(of)).count();
+    assert_eq!((told("dump is incomplete"), told("is not read here")), (3, 1), "{summary:?}");
 }
 
 #[test]
@@ -122,7 +135,7 @@ fn a_dump_without_its_text_gives_its_log() {
         redact_off,
         ..config(&node, &service)
     });
-    assert_eq!((summary.exit, summary.receipts.len()), (Exit::Done, 1), "{summary:?}");
+    assert_eq!((summary.exit, summary.receipts.len()), (Exit::Done, 2), "{summary:?}");
     let text = fs::read(dump.with_extension("dmesg.txt"))
         .unwrap_or_else(|_| fs::read(dump.to_str().unwrap().replace(".zlib", ".dmesg.txt")).unwrap());
     assert!(service.bytes(&summary.found[0].evidence) == text, "the log differs from makedumpfile's");
