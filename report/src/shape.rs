@@ -156,12 +156,15 @@ pub(crate) fn pointer(line: &[u8], profile: Profile) -> Option<Option<&str>> {
 }
 
 /// The pointers of s390 (`Krnl PSW : 0704… 0000… (f+0x1/0x2)`), loongarch (`  ERA: 9000… f+0x1/0x2`) and mips
-/// (`epc   : 8000… f+0x1/0x2`).
+/// (`epc   : 8000… f+0x1/0x2`), and ppc's to nowhere (`NIP [0000…] 0x0`).
 fn other_pointer(line: &[u8]) -> Option<Option<&str>> {
     static FORM: LazyLock<Regex> = LazyLock::new(|| {
-        form(r"(?:Krnl PSW : [0-9a-f]+ [0-9a-f]+ \(|(?:ERA|epc +): [0-9a-f]+ )([a-zA-Z0-9_]+)(?:\.|\+)")
+        form(concat!(
+            r"(?:Krnl PSW : [0-9a-f]+ [0-9a-f]+ \(|(?:ERA|epc +): [0-9a-f]+ |NIP \[[0-9a-f]+\] )",
+            r"(?:([a-zA-Z0-9_]+)(?:\.|\+)|0x[0-9a-f]+)"
+        ))
     });
-    let candidate = ["Krnl PSW", "ERA: ", "epc "]
+    let candidate = ["Krnl PSW", "ERA: ", "epc ", "NIP ["]
         .iter()
         .any(|word| memchr::memmem::find(&line[..line.len().min(24)], word.as_bytes()).is_some());
     if candidate { find(&FORM, line) } else { None }

@@ -4,7 +4,9 @@
 
 mod architectures;
 mod artifacts;
+mod convention;
 mod corpus;
 mod deaths;
+mod names;
 mod properties;
 mod whole;
