@@ -1,6 +1,7 @@
 //! REST under `/api/v1`: one file a resource, each handler beside what it takes and gives.
 
 pub mod boots;
+pub mod buildid;
 pub mod crashes;
 pub mod decisions;
 pub mod evidence;

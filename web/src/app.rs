@@ -15,7 +15,7 @@ use crate::clock::now_us;
 use crate::problem::Error;
 use crate::store::writer::{Ask, Signer, Writer};
 use crate::store::{Store, job};
-use crate::symbols::Symbols;
+use crate::symbols::{self, Symbols, fetch, index, watch as watched};
 use crate::{jobs, pipeline, random, router, secrets, store};
 
 /// What every handler holds.
@@ -34,7 +34,7 @@ pub struct App {
     /// Large evidence.
     pub blobs: Blobs,
     /// Debug files.
-    pub symbols: Symbols,
+    pub symbols: Arc<Symbols>,
     /// The service's id.
     pub service: ServiceId,
     /// The key that signs receipts.
@@ -64,6 +64,8 @@ pub struct Setup {
     pub data: PathBuf,
     /// Let requests on loopback read without a token.
     pub open_to_local_readers: bool,
+    /// What to do about debug files.
+    pub symbols: symbols::Settings,
     /// The program `lastwords`, started anew for each dump of memory that is to be read.
     pub dump_reader: PathBuf,
 }
@@ -81,12 +83,14 @@ pub async fn open(setup: &Setup) -> Result<AppState, Error> {
     let new_tokens = secrets::first_tokens(data, &mut main).await?;
     job::release_all(&mut main).await?;
     main.commit().await?;
+    let symbols = Symbols::open(data, setup.symbols.clone())?;
+    symbols.sweep()?;
     let key_id = key.public().id();
     Ok(Arc::new(App {
         store,
         writer: Writer::start(custody, Signer { service, key }),
         blobs: Blobs::open(data)?,
-        symbols: Symbols::open(data)?,
+        symbols: Arc::new(symbols),
         service,
         key: key_id,
         open_to_local_readers: setup.open_to_local_readers,
@@ -124,7 +128,10 @@ pub async fn run(
     let readers = [
         tokio::spawn(pipeline::run(Arc::clone(&app), stopped.clone())),
         tokio::spawn(jobs::run(Arc::clone(&app), job::LOCATE, stopped.clone())),
-        tokio::spawn(jobs::run(Arc::clone(&app), job::READ_DUMP, stopped)),
+        tokio::spawn(jobs::run(Arc::clone(&app), job::READ_DUMP, stopped.clone())),
+        tokio::spawn(index::run(Arc::clone(&app), stopped.clone())),
+        tokio::spawn(watched::run(Arc::clone(&app), stopped.clone())),
+        tokio::spawn(fetch::run(Arc::clone(&app), stopped)),
     ];
     let (leave, mut leaving) = watch::channel(false);
     let shutdown = async move {

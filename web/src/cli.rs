@@ -1,4 +1,6 @@
-//! The command line: `lastwords serve`, `lastwords reindex`, `lastwords demo`.
+//! The command line: `lastwords serve`, `lastwords symbols`, `lastwords reindex`, `lastwords demo`.
+
+mod symbols;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -10,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{self, Setup};
+use crate::symbols::Settings;
 use crate::{dump, reindex};
 
 /// Hears what a dying Linux kernel said, keeps it, names it.
@@ -24,6 +27,9 @@ struct Arguments {
 enum Command {
     /// Takes evidence from agents, names it and shows it.
     Serve(Serve),
+    /// Debug files: what is at hand, what is missing, and how it comes in.
+    #[command(subcommand)]
+    Symbols(symbols::Symbols),
     /// Names evidence again after the rules changed; the service must be stopped.
     Reindex(Reindex),
     /// Reads a dump of memory within limits, for the service.
@@ -54,7 +60,12 @@ impl Reindex {
     async fn run(self) -> anyhow::Result<()> {
         let Reindex { data, dry_run, all } = self;
         anyhow::ensure!(data.join("custody.db").exists(), "there is no service in {}", data.display());
-        let setup = Setup { data, open_to_local_readers: false, dump_reader: ourselves()? };
+        let setup = Setup {
+            data,
+            open_to_local_readers: false,
+            symbols: Settings::default(),
+            dump_reader: ourselves()?,
+        };
         let app = app::open(&setup).await.context("opening the data folder")?;
         let outcome = reindex::run(&app, all, dry_run).await.context("naming evidence again")?;
         let mut table = String::new();
@@ -83,6 +94,8 @@ struct Serve {
     /// Ask for a token to read even where only this machine can connect.
     #[arg(long, env = "LASTWORDS_ALWAYS_ASK")]
     always_ask: bool,
+    #[command(flatten)]
+    symbols: symbols::Options,
 }
 
 /// Reads the command line and does what it says.
@@ -91,6 +104,7 @@ pub fn main() -> anyhow::Result<()> {
     log();
     match arguments.command {
         Command::Serve(serve) => in_runtime(serve.run()),
+        Command::Symbols(symbols) => in_runtime(symbols.run()),
         Command::Reindex(reindex) => in_runtime(reindex.run()),
         Command::ReadDump { path } => dump::read_here(&path),
         #[cfg(feature = "demo")]
@@ -104,12 +118,13 @@ fn in_runtime(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<
 
 impl Serve {
     async fn run(self) -> anyhow::Result<()> {
-        let Serve { data, listen, always_ask } = self;
+        let Serve { data, listen, always_ask, symbols } = self;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
         let address = listener.local_addr().context("asking for the address")?;
         let setup = Setup {
             data: data.clone(),
             open_to_local_readers: !always_ask && address.ip().is_loopback(),
+            symbols: symbols.settings(),
             dump_reader: ourselves()?,
         };
         let app =

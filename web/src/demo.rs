@@ -71,6 +71,7 @@ impl Demo {
         let setup = Setup {
             data: data.clone(),
             open_to_local_readers: address.ip().is_loopback(),
+            symbols: crate::symbols::Settings::default(),
             dump_reader: cli::ourselves()?,
         };
         let app =

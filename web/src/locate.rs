@@ -11,13 +11,15 @@ use serde::{Deserialize, Serialize};
 use symbolizer::{Resolution, ResolvedFrame, ResolvedReport, resolve_report};
 
 use crate::app::App;
+use crate::clock::now_us;
 use crate::problem::Error;
 use crate::reading::{self, Reading, Told};
 use crate::store::crash::{self, Crash};
-use crate::store::image::{self, Image, Wanted};
+use crate::store::image::{self, Image};
 use crate::store::job::{self, Job};
 use crate::store::location::{self, Place};
-use crate::symbols::KERNEL;
+use crate::store::wanted::{self, Wanted};
+use crate::symbols::{KERNEL, opened};
 
 /// Where a frame is, as far as debug files tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +77,8 @@ pub async fn crash(app: &Arc<App>, job: &Job) -> Result<(), Error> {
         }
     }
     pin(&images, &mut parsed, &mut report);
-    let library = app.symbols.library(images.values().map(|image| image.build_id.clone()))?;
+    let library = opened::library(&app.store, &app.symbols, images.values()).await?;
+    let _place = app.symbols.look_up().await?;
     let resolving = tokio::task::spawn_blocking(move || {
         let resolved = resolve_report(&parsed, &report, &library);
         (report, resolved)
@@ -98,20 +101,24 @@ pub async fn crash(app: &Arc<App>, job: &Job) -> Result<(), Error> {
     for (place, answer) in &of_memory.places {
         location::put(&mut transaction, place, answer).await?;
     }
+    for image in images.values() {
+        image::used(&mut transaction, image.id, crash.id, now_us()).await?;
+    }
     crash::set_unresolved(&mut transaction, crash.id, unresolved).await?;
-    image::unwant(&mut transaction, crash.id).await?;
+    wanted::unwant(&mut transaction, crash.id).await?;
     let absent: BTreeSet<_> =
         resolved.missing.iter().chain(&resolved.mismatched).map(|wanted| wanted.module.clone()).collect();
     for module in &absent {
         if let Some(wanted) = wanted.get(module) {
-            image::want(&mut transaction, crash.id, wanted).await?;
+            wanted::want(&mut transaction, crash.id, wanted).await?;
         }
     }
     for wanted in &of_memory.missing {
-        image::want(&mut transaction, crash.id, wanted).await?;
+        wanted::want(&mut transaction, crash.id, wanted).await?;
     }
     if job::finish(&mut transaction, job).await? {
         transaction.commit().await?;
+        app.symbols.wanted_due.notify_one();
     } else {
         // The lease was lost: a debug file came meanwhile, or another worker took over. It does all of it again.
         transaction.rollback().await?;
@@ -132,7 +139,8 @@ pub async fn pasted(app: &App, mut parsed: Parsed, number: usize) -> Result<(Par
         }
     }
     pin(&images, &mut parsed, &mut report);
-    let library = app.symbols.library(images.values().map(|image| image.build_id.clone()))?;
+    let library = opened::library(&app.store, &app.symbols, images.values()).await?;
+    let _place = app.symbols.look_up().await?;
     let resolving = tokio::task::spawn_blocking(move || {
         let resolved = resolve_report(&parsed, &report, &library);
         (parsed, resolved)
@@ -158,11 +166,12 @@ pub async fn known(app: &App, crash: &Crash, parsed: &Parsed, report: &Report) -
     let db = app.store.read();
     // A file that contradicts the log is at hand and still missing: its lines are not this crash's.
     let missing: BTreeSet<String> =
-        image::missing_of(db, crash.id).await?.into_iter().map(|m| m.name).collect();
+        wanted::missing_of(db, crash.id).await?.into_iter().map(|m| m.name).collect();
     let mut images: ByModule<Image> = BTreeMap::new();
     for (module, wanted) in wanted(&crash.kernel, parsed, report) {
-        if !missing.contains(&wanted.name)
-            && let Some(image) = image::find(db, &wanted).await?
+        // Without a file at hand what was found with one still holds.
+        if let Some(image) = image::find(db, &wanted).await?
+            && !(image.lines && missing.contains(&wanted.name))
         {
             images.insert(module, image);
         }

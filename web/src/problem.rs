@@ -36,6 +36,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Debug files cannot be asked for.
+    #[error("asking debuginfod servers")]
+    Servers(#[from] symbolizer::debuginfod::Error),
     /// Too much at once.
     #[error("too much at once")]
     Busy,
@@ -61,10 +64,12 @@ impl Error {
                 Problem::new(507, "no-space", "The service has no space left")
             }
             Error::Busy => Problem::new(503, "busy", "Too much at once"),
-            Error::Database(_) | Error::Migrate(_) | Error::Disk { .. } | Error::Inside(_) => {
-                Problem::new(500, "internal", "The service failed")
-                    .detail("its log says why, under the trace id")
-            }
+            Error::Database(_)
+            | Error::Migrate(_)
+            | Error::Disk { .. }
+            | Error::Servers(_)
+            | Error::Inside(_) => Problem::new(500, "internal", "The service failed")
+                .detail("its log says why, under the trace id"),
         }
     }
 }

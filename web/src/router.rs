@@ -12,8 +12,8 @@ use handover::problem::Problem;
 use handover::{PROTOCOL, PROTOCOL_HEADER, SERVICE_HEADER};
 
 use crate::api::{
-    boots, crashes, decisions, evidence, handover as protocol, nodes, readiness, reconcile, signatures,
-    symbols, uploads,
+    boots, buildid, crashes, decisions, evidence, handover as protocol, nodes, readiness, reconcile,
+    signatures, symbols, uploads,
 };
 use crate::app::AppState;
 use crate::problem::{self, Error};
@@ -49,13 +49,17 @@ pub fn router(app: AppState) -> Router {
         .route("/service/acknowledge", post(reconcile::acknowledge))
         .route("/nodes/{node_id}/readiness", get(readiness::get).put(readiness::put))
         .route("/symbols", put(symbols::put).post(symbols::put).get(symbols::list))
-        .route("/symbols/missing", get(symbols::missing));
+        .route("/symbols/missing", get(symbols::missing))
+        .route("/symbols/{*path}", put(symbols::put_named));
     Router::new()
         .nest("/api/v1", api)
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/session", post(session::open))
-        .route("/buildid/{build_id}/debuginfo", get(symbols::debuginfo))
+        .route("/buildid/{build_id}/debuginfo", get(buildid::debuginfo))
+        .route("/buildid/{build_id}/executable", get(buildid::executable))
+        .route("/buildid/{build_id}/section/{*name}", get(buildid::section))
+        .route("/buildid/{build_id}/source/{*path}", get(buildid::source))
         .merge(pages::routes())
         .fallback(pages::missing)
         .method_not_allowed_fallback(async |method: Method| {

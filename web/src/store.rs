@@ -17,6 +17,7 @@ pub mod custody;
 pub mod dump;
 pub mod evidence;
 pub mod image;
+pub mod image_file;
 pub mod job;
 pub mod location;
 pub mod node;
@@ -28,6 +29,7 @@ pub mod signature;
 pub mod token;
 pub mod upload;
 pub mod variant;
+pub mod wanted;
 pub mod writer;
 
 use std::path::Path;
@@ -79,6 +81,22 @@ impl Store {
             main_writer,
         };
         Ok((store, writer))
+    }
+
+    /// Opens the databases of a service that may run, to do beside it what needs no custody: nothing is written to
+    /// `custody.db`. `None`: their tables are of another version, and the service brings them up to date.
+    pub async fn join(data: &Path) -> Result<Option<Store>> {
+        let (custody, main) = (options(&data.join("custody.db")), options(&data.join("lastwords.db")));
+        let main = main.create_if_missing(false);
+        let store = Store {
+            custody_readers: pool(custody.create_if_missing(false).read_only(true), 1).await?,
+            main_readers: pool(main.clone().read_only(true), 1).await?,
+            main_writer: pool(main.synchronous(SqliteSynchronous::Normal), 1).await?,
+        };
+        let version: Option<i64> =
+            sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations").fetch_one(store.read()).await?;
+        let ours = MAIN.iter().map(|migration| migration.version).max();
+        Ok((version == ours).then_some(store))
     }
 
     /// `lastwords.db`, to read.

@@ -1,110 +1,220 @@
-//! Debug files: a folder of them by build-id, and the library that opens them.
+//! Debug files: the folder of our own, how a file comes into it, and what bounds it.
+//!
+//! A file comes in by four ways, each of which ends in [`enter::enter`]: put in over the network, added on the command
+//! line, seen in a folder that is [watched](watch), or [fetched](fetch) from a debuginfod server.
 
-use std::collections::HashSet;
+pub mod enter;
+pub mod fetch;
+pub mod index;
+pub mod opened;
+pub mod package;
+pub mod prune;
+pub mod walk;
+pub mod watch;
+
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use symbolizer::{Image, Kind, Library};
+use symbolizer::debuginfod::Client;
+use symbolizer::{Holds, Image, Kind};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
-use crate::blobs::durable;
 use crate::problem::{Chain, Error, unprocessable};
 use crate::random;
+use crate::store::image::Identity;
 
-/// Debug files that stay open, with what was built of each for look-ups, until a new library is begun. A crash
-/// asks for the kernel and a few modules.
-const OPEN: usize = 64;
-
-/// The folder: `symbols/ab/cdef….debug`, as `.build-id` trees name them.
-#[derive(Debug)]
-pub struct Symbols {
-    folder: PathBuf,
-    open: Mutex<Open>,
-}
-
-#[derive(Debug)]
-struct Open {
-    library: Arc<Library>,
-    builds: HashSet<Vec<u8>>,
-}
-
-/// What a debug file says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Its raw build-id.
-    pub build_id: Vec<u8>,
-    /// `vmlinux` or the module's name.
-    pub name: String,
-    /// The release that it was built for; empty if it does not say.
-    pub kernel: String,
-}
+/// A vmlinux with everything switched on (allyesconfig) has 5 GB; the next step up is a mistake.
+pub const LARGEST: u64 = 8 << 30;
+/// Files of our own: thirty distribution kernels with every module.
+const MOST_FILES: i64 = 1 << 17;
+/// Reports that are looked up at once; each keeps a processor busy.
+const LOOK_UPS: usize = 2;
+/// Files that are put in at once: a compressed one is decompressed and each is synced, which is the disk's work.
+const UPLOADS: usize = 4;
 
 /// What the kernel proper is called among debug files.
 pub const KERNEL: &str = "vmlinux";
 
+/// What the service does about debug files, as its command line says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The most bytes of our own files.
+    pub most_bytes: u64,
+    /// The most bytes of indexes; those that were not used for longest go, and are built again when needed.
+    pub most_index_bytes: u64,
+    /// Folders that are looked through for debug files.
+    pub watched: Vec<PathBuf>,
+    /// How often.
+    pub watch: watch::Pace,
+    /// debuginfod servers, in the order in which they are asked; none: nobody is asked.
+    pub servers: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            // Some 400 kernels of a distribution.
+            most_bytes: 256 << 30,
+            // Some 200 of them, at 40 MB each.
+            most_index_bytes: 8 << 30,
+            watched: Vec::new(),
+            watch: watch::Pace::default(),
+            servers: Vec::new(),
+        }
+    }
+}
+
+/// The folder: `symbols/ab/cdef….debug` has the debug information, `symbols/ab/cdef…` is the code without it, as
+/// `.build-id` trees name them; `symbols/ab/cdef….lwsym` is an index.
+#[derive(Debug)]
+pub struct Symbols {
+    folder: PathBuf,
+    /// What bounds it, and where else to look.
+    pub settings: Settings,
+    /// Files that stay open.
+    pub opened: opened::Opened,
+    /// The servers that are asked for what is missing.
+    pub client: Option<Arc<Client>>,
+    /// Free places for look-ups.
+    look_ups: Semaphore,
+    /// Free places for files that are put in.
+    pub uploads: Semaphore,
+    /// Wakes the one who asks servers.
+    pub wanted_due: Notify,
+}
+
+/// A file that is being written into the folder. It goes unless it was given its place; held by a lock, so that
+/// what a killed program left is known by nobody holding it.
+#[derive(Debug)]
+pub struct Part {
+    /// To write to.
+    pub file: File,
+    /// Its name for now.
+    pub path: PathBuf,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Once it is in its place the temporary name is gone.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A debug file that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Who it is.
+    pub identity: Identity,
+    /// What it has.
+    pub holds: Holds,
+}
+
 impl Symbols {
-    /// Opens the folder, which is made if need be; what a killed upload left in it goes.
-    pub fn open(data: &Path) -> Result<Symbols, Error> {
+    /// Opens the folder, which is made if need be.
+    pub fn open(data: &Path, settings: Settings) -> Result<Symbols, Error> {
         let folder = data.join("symbols");
-        let unfinished = folder.join("tmp");
-        match fs::remove_dir_all(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::disk("clearing", &unfinished)(error));
+        let parts = folder.join("tmp");
+        fs::create_dir_all(&parts).map_err(Error::disk("making the folder", &parts))?;
+        let client = fetch::client(&settings.servers, &folder)?;
+        Ok(Symbols {
+            folder,
+            client: client.map(Arc::new),
+            settings,
+            opened: opened::Opened::default(),
+            look_ups: Semaphore::new(LOOK_UPS),
+            uploads: Semaphore::new(UPLOADS),
+            wanted_due: Notify::new(),
+        })
+    }
+
+    /// Removes what killed programs left half written.
+    pub fn sweep(&self) -> Result<(), Error> {
+        let parts = self.folder.join("tmp");
+        for entry in fs::read_dir(&parts).map_err(Error::disk("listing", &parts))?.flatten() {
+            let path = entry.path();
+            if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+                fs::remove_file(&path).map_err(Error::disk("removing", &path))?;
             }
-            _ => fs::create_dir_all(&unfinished).map_err(Error::disk("making the folder", &unfinished))?,
         }
-        let open = Mutex::new(Open { library: library(&folder)?, builds: HashSet::new() });
-        Ok(Symbols { folder, open })
+        Ok(())
     }
 
-    /// A new file to write an upload to.
-    pub fn begin(&self) -> Result<(File, PathBuf), Error> {
+    /// A new file to write to.
+    pub fn begin(&self) -> Result<Part, Error> {
         let path = self.folder.join("tmp").join(random::hex::<16>());
-        let file = File::create_new(&path).map_err(Error::disk("creating", &path))?;
-        Ok((file, path))
-    }
-
-    /// Reads who an uploaded file is and puts it in its place, durably. What it says of itself counts, never what
-    /// the sender says.
-    pub fn keep(&self, file: &File, path: &Path) -> Result<Identity, Error> {
-        let image = Image::open(path).map_err(|error| {
-            // The path is ours and would tell the sender nothing.
-            let why = std::error::Error::source(&error)
-                .map_or_else(|| error.to_string(), |why| Chain(why).to_string());
-            unprocessable("not-a-debug-file", "This is no debug file", why)
-        })?;
-        let identity = identity(&image)?;
-        drop(image);
-        durable(file, path, &self.path(&identity.build_id))?;
-        Ok(identity)
-    }
-
-    /// Where the file of a build-id is, or would be.
-    pub fn path(&self, build_id: &[u8]) -> PathBuf {
-        let name = hex::encode(build_id);
-        self.folder.join(&name[..2]).join(format!("{}.debug", &name[2..]))
-    }
-
-    /// The library that finds these builds. Files stay open from one crash to the next, as far as [`OPEN`] goes.
-    pub fn library(&self, builds: impl IntoIterator<Item = Vec<u8>>) -> Result<Arc<Library>, Error> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.builds.len() > OPEN {
-            *open = Open { library: library(&self.folder)?, builds: HashSet::new() };
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(Error::disk("creating", &path))?;
+        let part = Part { file, path };
+        part.file.lock().map_err(Error::disk("locking", &part.path))?;
+        // Files of another owner in this folder would stop the service one day.
+        let owner = |meta: io::Result<fs::Metadata>| meta.map(|meta| meta.uid()).ok();
+        if owner(part.file.metadata()) != owner(fs::metadata(&self.folder)) {
+            return Err(Error::Inside("the data folder belongs to another user: run this as that one"));
         }
-        open.builds.extend(builds);
-        Ok(Arc::clone(&open.library))
+        Ok(part)
+    }
+
+    /// A part as it is kept: decompressed, synced.
+    pub fn whole(&self, part: Part) -> Result<Part, Error> {
+        let mut plain = self.begin()?;
+        let part = match symbolizer::decompress(&part.path, &mut plain.file, LARGEST) {
+            Ok(Some(_)) => plain,
+            Ok(None) => part,
+            Err(error) => return Err(no_debug_file(&error)),
+        };
+        part.file.sync_all().map_err(Error::disk("syncing", &part.path))?;
+        Ok(part)
+    }
+
+    /// Waits for a free place to look a report up; it is given back when dropped.
+    pub async fn look_up(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.look_ups.acquire().await.map_err(|_| Error::Inside("the places for look-ups are closed"))
+    }
+
+    /// The folder of our own files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where a file is, by what the table says.
+    pub fn path(&self, path: &str) -> PathBuf {
+        // An absolute path replaces what it is joined to: watched files stay where they are.
+        self.folder.join(path)
+    }
+
+    /// Where the index of a build is, or would be.
+    pub fn index_path(&self, build_id: &[u8]) -> PathBuf {
+        self.folder.join(place(build_id, ".lwsym"))
     }
 }
 
-fn library(folder: &Path) -> Result<Arc<Library>, Error> {
-    let mut library = Library::new();
-    let unreadable = |error| Error::disk("listing", folder)(io::Error::other(error));
-    library.add_folder(folder).map_err(unreadable)?;
-    Ok(Arc::new(library))
+/// Where our own file of a build lies, below the folder.
+pub fn place(build_id: &[u8], ending: &str) -> String {
+    let name = hex::encode(build_id);
+    // `BuildId` has at least four bytes.
+    let (first, rest) = name.split_at(name.len().min(2));
+    format!("{first}/{rest}{ending}")
 }
 
-fn identity(image: &Image) -> Result<Identity, Error> {
+/// Reads who a file is: what it says of itself counts; what it does not say, as a module's separate debug file does
+/// not say its name, is taken from the path that it had where it came from.
+pub fn read(path: &Path, named: &Path) -> Result<Read, Error> {
+    let image = Image::open_alone(path, named).map_err(|error| no_debug_file(&error))?;
+    let holds = image.holds();
+    if !holds.object {
+        return Err(unprocessable(
+            "not-a-debug-file",
+            "This is no debug file",
+            "it is made of one: put in the object itself",
+        ));
+    }
     let build_id = image.build_id().ok_or_else(|| {
         unprocessable(
             "no-build-id",
@@ -117,5 +227,12 @@ fn identity(image: &Image) -> Result<Identity, Error> {
         Kind::Module(name) => name.clone(),
     };
     let kernel = image.release().unwrap_or_default().to_owned();
-    Ok(Identity { build_id: build_id.as_bytes().to_vec(), name, kernel })
+    Ok(Read { identity: Identity { build_id: build_id.as_bytes().to_vec(), name, kernel }, holds })
+}
+
+fn no_debug_file(error: &symbolizer::Error) -> Error {
+    // The path is ours and would tell the sender nothing.
+    let why =
+        std::error::Error::source(error).map_or_else(|| error.to_string(), |why| Chain(why).to_string());
+    unprocessable("not-a-debug-file", "This is no debug file", why)
 }

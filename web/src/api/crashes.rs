@@ -14,7 +14,7 @@ use crate::paging::{self, After, Page};
 use crate::problem::{Error, not_found};
 use crate::reading::{self, Note, Told};
 use crate::store::signature::SignatureId;
-use crate::store::{crash, crash_evidence, custody, image, node};
+use crate::store::{crash, crash_evidence, custody, node, wanted};
 use crate::tasks::Tasks;
 
 /// What a list of crashes may be asked for.
@@ -68,7 +68,7 @@ pub struct Whole {
     notes: Vec<Note>,
     /// What else the log tells: hardware errors, out of memory, firmware.
     findings: Vec<Finding>,
-    missing: Vec<image::Missing>,
+    missing: Vec<wanted::Missing>,
     /// Other crashes of the same boot.
     same_boot: Vec<Mate>,
 }
@@ -110,7 +110,7 @@ pub async fn one(State(app): State<AppState>, _: Reader, Id(key): Id<CrashId>) -
         .collect();
     Ok(Json(Whole {
         evidence: crash_evidence::sources(db, crash.id).await?,
-        missing: image::missing_of(db, crash.id).await?,
+        missing: wanted::missing_of(db, crash.id).await?,
         report,
         located,
         notes,

@@ -10,9 +10,10 @@ use vmcore::{Frame, Summary, Task};
 use super::{ByModule, Found, found};
 use crate::app::App;
 use crate::problem::Error;
-use crate::store::image::{self, Image, Wanted};
+use crate::store::image::{self, Image};
 use crate::store::location::{self, Place};
-use crate::symbols::KERNEL;
+use crate::store::wanted::Wanted;
+use crate::symbols::{KERNEL, opened};
 
 /// Different frames of one dump whose places are sought, those of the CPUs first: a large machine has some thousand.
 const FRAMES: usize = 8192;
@@ -45,8 +46,8 @@ impl Places {
 pub async fn resolve(app: &App, kernel: &str, memory: Summary) -> Result<Resolved, Error> {
     let frames = frames(&memory);
     let (images, absent) = images(app, kernel, &memory, &frames).await?;
-    let builds = images.values().map(|image| image.build_id.clone());
-    let library = app.symbols.library(builds)?;
+    let library = opened::library(&app.store, &app.symbols, images.values()).await?;
+    let _place = app.symbols.look_up().await?;
     let on_cpu = memory.tasks.tasks.iter().filter(|task| task.on_cpu);
     let needed: BTreeSet<_> = on_cpu.flat_map(stack).map(|frame| frame.module.clone()).collect();
     let missing = absent.into_iter().filter(|(module, _)| needed.contains(module)).map(|(_, wanted)| wanted);
@@ -131,10 +132,11 @@ async fn images(
     }
     let (mut images, mut absent) = (ByModule::new(), ByModule::new());
     for (module, wanted) in wanted {
-        match image::find(app.store.read(), &wanted).await? {
-            Some(image) => images.insert(module, image).map(drop),
-            None => absent.insert(module, wanted).map(drop),
-        };
+        let image = image::find(app.store.read(), &wanted).await?;
+        if image.as_ref().is_none_or(|image| !image.lines) {
+            absent.insert(module.clone(), wanted);
+        }
+        images.extend(image.map(|image| (module, image)));
     }
     Ok((images, absent))
 }

@@ -19,8 +19,8 @@ use crate::locate::{self, Located};
 use crate::problem::{Error, not_found};
 use crate::reading::{self, Told};
 use crate::store::crash::{self, Crash};
-use crate::store::image::{self, Missing};
 use crate::store::signature::{self, Signature};
+use crate::store::wanted::{self, Missing};
 use crate::store::{alias, crash_evidence, custody};
 use crate::tasks::Tasks;
 use crate::text::Text;
@@ -110,7 +110,7 @@ async fn load(app: &Arc<App>, key: &str) -> Result<One, Error> {
     near.retain(|other| other.id != crash.id);
     Ok(One {
         lede: lede(&crash, story.as_ref()),
-        missing: image::missing_of(db, crash.id).await?,
+        missing: wanted::missing_of(db, crash.id).await?,
         titles: alias::titles(db, signature.id).await?,
         crash,
         signature,

@@ -10,7 +10,7 @@ use super::sentence::Sentence;
 use super::{Asked, View, filters, words};
 use crate::app::{App, AppState};
 use crate::problem::Error;
-use crate::store::{evidence, image, node, rollup};
+use crate::store::{evidence, node, rollup, wanted};
 use crate::text::Text;
 
 /// The page, as `.json` shows it.
@@ -155,7 +155,7 @@ async fn load(app: &App) -> Result<Page, Error> {
     let mut checks = quick(app).await;
     checks.push(rollups(app).await);
     let db = app.store.read();
-    let missing = image::missing(db, 500).await?;
+    let missing = wanted::missing(db, 500).await?;
     let gaps = vec![
         Gap {
             name: "Evidence without a name",

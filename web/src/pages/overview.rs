@@ -16,7 +16,7 @@ use crate::problem::Error;
 use crate::store::crash::{self, Crash};
 use crate::store::rollup::{self, OfRelease, OnDay};
 use crate::store::signature::{self, Signature, Sort, State as Triage};
-use crate::store::{evidence, image, node};
+use crate::store::{evidence, node, wanted};
 use crate::text::Text;
 
 /// Newest crashes on the page.
@@ -92,7 +92,7 @@ async fn load(app: &App, now_us: i64) -> Result<Overview, Error> {
         nodes: node::count(db).await?,
         nodes_heard: node::count_heard(db, now_us - rollup::DAY_US).await?,
         unnamed: evidence::count_unnamed(db).await?,
-        missing_images: image::missing(db, 500).await?.len() as i64,
+        missing_images: wanted::missing(db, 500).await?.len() as i64,
     };
     let newest = signature::list(db, &signature::Filter::default(), Sort::First, None, PAGE).await?;
     let since = (today - DAYS + 1) * rollup::DAY_US;

@@ -1,5 +1,7 @@
 //! `/symbols`: debug files that crashes wait for, those at hand, how to add one.
 
+use std::collections::BTreeSet;
+
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
@@ -8,10 +10,11 @@ use serde::Serialize;
 use super::frame::{Frame, Nav};
 use super::sentence::Sentence;
 use super::{Asked, View, filters, words};
+use crate::api::symbols::Lacking;
 use crate::app::{App, AppState};
 use crate::problem::Error;
-use crate::store::image::{self, Image, Missing};
-use crate::store::job;
+use crate::store::image::{self, Image};
+use crate::store::{job, wanted};
 use crate::symbols::KERNEL;
 use crate::text::Text;
 
@@ -23,7 +26,7 @@ const ROWS: u32 = 500;
 pub(crate) struct Symbols {
     lede: Sentence,
     /// Most waited for first.
-    missing: Vec<Missing>,
+    missing: Vec<Lacking>,
     /// Newest first.
     present: Vec<Image>,
     /// Crashes whose frames are being looked up.
@@ -40,7 +43,8 @@ pub(crate) async fn show(State(app): State<AppState>, asked: Asked) -> Response 
 
 async fn load(app: &App) -> Result<Symbols, Error> {
     let db = app.store.read();
-    let missing = image::missing(db, ROWS).await?;
+    let missing = wanted::missing(db, ROWS).await?;
+    let missing: Vec<Lacking> = missing.into_iter().map(Lacking::from).collect();
     let present = image::list(db, ROWS).await?;
     let (jobs, dead_jobs) = job::count(db).await?;
     let lede = match (missing.len(), present.len()) {
@@ -60,21 +64,22 @@ async fn load(app: &App) -> Result<Symbols, Error> {
 }
 
 /// Where the file usually comes from.
-fn package(missing: &Missing) -> Sentence {
-    let Missing { kernel, name, .. } = missing;
+fn package(lacking: &Lacking) -> Sentence {
+    let name = &lacking.missing.name;
+    let of_kernel = match &lacking.package {
+        Some(package) => Sentence::default().code(package.name.clone()),
+        None => Sentence::default().say("the debug package of this kernel"),
+    };
     if name == KERNEL {
-        return Sentence::default()
-            .say("the debug package of this kernel: ")
-            .code(format!("linux-image-{kernel}-dbg"))
-            .say(" on Debian, ")
-            .code(format!("kernel-debuginfo-{kernel}"))
-            .say(" on Fedora and its kin");
+        return of_kernel;
     }
-    Sentence::default()
-        .say("the kernel’s debug package, or for a module of your own ")
-        .code(format!("{name}.ko"))
-        .say(" built with ")
-        .code("-g")
+    of_kernel.say(", or for a module of your own ").code(format!("{name}.ko")).say(" built with ").code("-g")
+}
+
+/// What debuginfod servers said, and when.
+fn asked(lacking: &Lacking, now_us: &i64) -> Option<String> {
+    let at = lacking.missing.asked_us?;
+    Some(format!("debuginfod, {}: {}", words::since(at, *now_us), lacking.missing.answer))
 }
 
 #[derive(Template)]
@@ -96,12 +101,16 @@ impl View for Symbols {
         text.prose(&self.lede.plain());
         if !self.missing.is_empty() {
             text.section("Missing");
-            let rows = self.missing.iter().map(|row| {
+            let rows = self.missing.iter().map(|Lacking { missing: row, .. }| {
                 let build_id =
                     if row.build_id.is_empty() { "–".into() } else { hex::encode(&row.build_id) };
                 vec![words::count(row.crashes), row.name.clone(), row.kernel.clone(), words::short(&build_id)]
             });
             text.table(&[">crashes", "image", "kernel", "build-id"], &rows.collect::<Vec<_>>());
+            text.gap();
+            let commands: BTreeSet<&str> =
+                self.missing.iter().filter_map(|row| Some(row.package.as_ref()?.command.as_str())).collect();
+            commands.into_iter().for_each(|command| text.line(command));
         }
         if !self.present.is_empty() {
             text.section("At hand");
@@ -117,6 +126,7 @@ impl View for Symbols {
             text.table(&["image", "kernel", ">size", ">stored", "build-id"], &rows.collect::<Vec<_>>());
         }
         text.section("Add one");
-        text.line("curl -T FILE -H \"Authorization: Bearer $(cat TOKEN-FILE)\" ADDRESS/api/v1/symbols");
+        text.line("lastwords symbols add --data DIR PATH…");
+        text.line("curl -T FILE -H \"Authorization: Bearer $(cat TOKEN-FILE)\" ADDRESS/api/v1/symbols/");
     }
 }

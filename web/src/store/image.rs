@@ -1,11 +1,12 @@
-//! Debug files: which are at hand, which are asked for, which crashes wait for them.
+//! Builds of kernels and modules that are known: who they are, what is at hand of them, how much they are used.
 
 use serde::Serialize;
 use sqlx::{FromRow, SqliteConnection, SqliteExecutor};
 
 use super::Result;
+use super::wanted::Wanted;
 
-/// A debug file at hand.
+/// A build with what is at hand of it.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow, Serialize)]
 pub struct Image {
     /// Row id; never leaves the service.
@@ -18,151 +19,121 @@ pub struct Image {
     pub name: String,
     /// Release that it was built for.
     pub kernel: String,
-    /// Its size.
+    /// A file with debug information is at hand.
+    pub lines: bool,
+    /// A file with the code is at hand.
+    pub text: bool,
+    /// Size of its files, also of those in watched folders.
     pub bytes: i64,
-    /// When it came, µs since 1970 UTC.
+    /// Every file of it lies in a watched folder.
+    pub watched: bool,
+    /// Crashes that were located with it.
+    pub crashes: i64,
+    /// When a crash last asked for it, µs since 1970 UTC; 0 never.
+    pub used_us: i64,
+    /// When it was first seen, µs since 1970 UTC.
     pub stored_us: i64,
 }
 
-/// A debug file that crashes ask for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Wanted {
-    /// Kernel release of the crash.
-    pub kernel: String,
-    /// `vmlinux` or the module's name.
-    pub name: String,
-    /// Raw build-id; empty when the kernel printed none.
-    pub build_id: Vec<u8>,
+impl Image {
+    /// What is at hand of it, in words.
+    pub fn has(&self) -> &'static str {
+        match (self.lines, self.text) {
+            (true, true) => "lines, code",
+            (true, false) => "lines",
+            (false, true) => "code",
+            (false, false) => "nothing",
+        }
+    }
 }
 
-/// A debug file that is missing.
-#[derive(Clone, Debug, FromRow, Serialize)]
-pub struct Missing {
-    /// Kernel release.
-    pub kernel: String,
+/// What a file says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its raw build-id.
+    pub build_id: Vec<u8>,
     /// `vmlinux` or the module's name.
     pub name: String,
-    /// Build-id in hex; empty when the kernel printed none.
-    #[serde(with = "hex")]
-    pub build_id: Vec<u8>,
-    /// Crashes that wait for it.
-    pub crashes: i64,
+    /// The release that it was built for; empty if it does not say.
+    pub kernel: String,
 }
 
-const SELECT: &str = "SELECT id, build_id, name, kernel, bytes, stored_us FROM image";
+const SELECT: &str = "
+SELECT i.id, i.build_id, i.name, i.kernel, i.used_us, i.stored_us,
+       coalesce(max(f.lines), 0) AS lines, coalesce(max(f.text), 0) AS text,
+       coalesce(sum(f.bytes), 0) AS bytes, coalesce(min(f.origin = 1), 0) AS watched,
+       (SELECT count(*) FROM crash_image x WHERE x.image_id = i.id) AS crashes
+  FROM image i LEFT JOIN image_file f ON f.image_id = i.id";
 
-/// One debug file.
+/// One build.
 pub async fn by_build_id(db: impl SqliteExecutor<'_>, build_id: &[u8]) -> Result<Option<Image>> {
-    sqlx::query_as("SELECT id, build_id, name, kernel, bytes, stored_us FROM image WHERE build_id = $1")
-        .bind(build_id)
+    sqlx::QueryBuilder::new(SELECT)
+        .push(" WHERE i.build_id = ")
+        .push_bind(build_id)
+        .push(" GROUP BY i.id")
+        .build_query_as()
         .fetch_optional(db)
         .await
 }
 
-/// All of them, newest first.
+/// Those with a file at hand, newest first.
 pub async fn list(db: impl SqliteExecutor<'_>, limit: u32) -> Result<Vec<Image>> {
     sqlx::QueryBuilder::new(SELECT)
-        .push(" ORDER BY stored_us DESC, id DESC LIMIT ")
+        .push(" GROUP BY i.id HAVING count(f.path) > 0 ORDER BY i.stored_us DESC, i.id DESC LIMIT ")
         .push_bind(limit)
         .build_query_as()
         .fetch_all(db)
         .await
 }
 
-/// The file that answers a want: by build-id where there is one; else by release and name, and then only if
-/// exactly one build is at hand, since two builds of one release have other offsets.
+/// The build that answers a want: by build-id where there is one; else by release and name, and then only if
+/// exactly one build is known, since two builds of one release have other offsets.
 pub async fn find(db: impl SqliteExecutor<'_>, wanted: &Wanted) -> Result<Option<Image>> {
     if !wanted.build_id.is_empty() {
         return by_build_id(db, &wanted.build_id).await;
     }
     let mut found: Vec<Image> = sqlx::QueryBuilder::new(SELECT)
-        .push(" WHERE kernel = ")
+        .push(" WHERE i.kernel = ")
         .push_bind(&wanted.kernel)
-        .push(" AND name = ")
+        .push(" AND i.name = ")
         .push_bind(&wanted.name)
-        .push(" LIMIT 2")
+        .push(" GROUP BY i.id LIMIT 2")
         .build_query_as()
         .fetch_all(db)
         .await?;
     Ok(if found.len() == 1 { found.pop() } else { None })
 }
 
-/// Enters a debug file; false if its build-id was there before.
-pub async fn insert(db: &mut SqliteConnection, image: &Image) -> Result<bool> {
-    let Image { id: _, build_id, name, kernel, bytes, stored_us } = image;
-    let done = sqlx::query(
-        "INSERT INTO image (build_id, name, kernel, bytes, stored_us) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (build_id) DO NOTHING",
+/// Enters a build, and answers its row. What it says of itself completes what another file of it did not say: the
+/// separate debug file of a module knows neither its name nor its release.
+pub async fn enter(db: &mut SqliteConnection, identity: &Identity, now_us: i64) -> Result<i64> {
+    let Identity { build_id, name, kernel } = identity;
+    sqlx::query_scalar(
+        "INSERT INTO image (build_id, name, kernel, stored_us) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (build_id) DO UPDATE SET
+           name = CASE WHEN excluded.kernel <> '' AND kernel = '' THEN excluded.name ELSE name END,
+           kernel = CASE WHEN kernel = '' THEN excluded.kernel ELSE kernel END
+         RETURNING id",
     )
     .bind(build_id)
     .bind(name)
     .bind(kernel)
-    .bind(bytes)
-    .bind(stored_us)
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
+    .bind(now_us)
+    .fetch_one(db)
+    .await
 }
 
-/// Notes that a crash waits for a debug file.
-pub async fn want(db: &mut SqliteConnection, crash: i64, wanted: &Wanted) -> Result<()> {
-    let Wanted { kernel, name, build_id } = wanted;
-    let id: i64 = sqlx::query_scalar(
-        "INSERT INTO wanted (kernel, name, build_id) VALUES ($1, $2, $3)
-         ON CONFLICT (kernel, name, build_id) DO UPDATE SET name = name RETURNING id",
-    )
-    .bind(kernel)
-    .bind(name)
-    .bind(build_id)
-    .fetch_one(&mut *db)
-    .await?;
-    sqlx::query("INSERT INTO crash_wanted (wanted_id, crash_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-        .bind(id)
+/// Notes that a crash was located with it.
+pub async fn used(db: &mut SqliteConnection, image: i64, crash: i64, now_us: i64) -> Result<()> {
+    sqlx::query("UPDATE image SET used_us = max(used_us, $2) WHERE id = $1")
+        .bind(image)
+        .bind(now_us)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query("INSERT INTO crash_image (image_id, crash_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(image)
         .bind(crash)
         .execute(db)
         .await?;
     Ok(())
-}
-
-/// Forgets what a crash waited for.
-pub async fn unwant(db: &mut SqliteConnection, crash: i64) -> Result<()> {
-    sqlx::query("DELETE FROM crash_wanted WHERE crash_id = $1").bind(crash).execute(db).await?;
-    Ok(())
-}
-
-/// The crashes that a debug file may help.
-pub async fn waiting(db: &mut SqliteConnection, image: &Image) -> Result<Vec<i64>> {
-    sqlx::query_scalar(
-        "SELECT DISTINCT x.crash_id FROM wanted w JOIN crash_wanted x ON x.wanted_id = w.id
-          WHERE w.build_id = $1 OR (w.kernel = $2 AND w.name = $3 AND w.build_id = x'')",
-    )
-    .bind(&image.build_id)
-    .bind(&image.kernel)
-    .bind(&image.name)
-    .fetch_all(db)
-    .await
-}
-
-/// What is missing, most waited for first.
-pub async fn missing(db: impl SqliteExecutor<'_>, limit: u32) -> Result<Vec<Missing>> {
-    sqlx::query_as(
-        "SELECT w.kernel, w.name, w.build_id, count(*) AS crashes
-           FROM wanted w JOIN crash_wanted x ON x.wanted_id = w.id
-          GROUP BY w.id ORDER BY crashes DESC, w.id LIMIT $1",
-    )
-    .bind(limit)
-    .fetch_all(db)
-    .await
-}
-
-/// What one crash waits for.
-pub async fn missing_of(db: impl SqliteExecutor<'_>, crash: i64) -> Result<Vec<Missing>> {
-    sqlx::query_as(
-        "SELECT w.kernel, w.name, w.build_id, 1 AS crashes
-           FROM crash_wanted x JOIN wanted w ON w.id = x.wanted_id
-          WHERE x.crash_id = $1 ORDER BY w.id",
-    )
-    .bind(crash)
-    .fetch_all(db)
-    .await
 }

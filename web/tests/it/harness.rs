@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use web::app::{self, AppState, Setup};
+use web::symbols::Settings;
 
 /// A running service. Dropped, it stops as a signal would stop it.
 pub struct Service {
@@ -39,10 +40,15 @@ impl Service {
 
     /// On a data folder that is kept.
     pub fn on(data: &Path, open_to_local_readers: bool) -> Service {
+        Service::with(data, open_to_local_readers, Settings::default())
+    }
+
+    /// With settings of its own for debug files.
+    pub fn with(data: &Path, open_to_local_readers: bool, symbols: Settings) -> Service {
         let runtime = Runtime::new().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let dump_reader = env!("CARGO_BIN_EXE_lastwords").into();
-        let setup = Setup { data: data.to_owned(), open_to_local_readers, dump_reader };
+        let setup = Setup { data: data.to_owned(), open_to_local_readers, symbols, dump_reader };
         let (app, address, done) = runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
+mod buildid;
 mod custody;
 mod decisions;
 mod harness;
@@ -14,4 +15,5 @@ mod reindex;
 mod sources;
 mod state;
 mod symbols;
+mod symbols_in;
 mod whole_way;
