@@ -8,6 +8,9 @@ use crate::shape::{self, STACK_STARTS};
 /// backtraces of big machines a few thousand); a log that goes on for longer has nothing more to say about it.
 const BODY_LINES_MAX: usize = 8192;
 
+/// Most reports are no longer.
+const USUAL_LINES: usize = 128;
+
 /// When a report is longer than this, the panic that follows only repeats its stack. KMSAN's reports are shorter.
 const PANIC_REPEATS: usize = 22;
 const PANIC_REPEATS_KMSAN: usize = 16;
@@ -36,7 +39,7 @@ impl Body {
         let caller = log.lines()[first].caller;
         let kmsan = memchr::memmem::find(log.message(first), b"BUG: KMSAN:").is_some();
         let repeats = if kmsan { PANIC_REPEATS_KMSAN } else { PANIC_REPEATS };
-        let mut body = Body::of(Vec::new());
+        let mut body = Body::of(Vec::with_capacity(USUAL_LINES));
         let mut marks = marks[header..].iter().peekable();
         let (mut counted, mut all_cpus, mut ended) = (0, false, false);
         let last = log.lines().len().min(first + BODY_LINES_MAX);

@@ -41,6 +41,8 @@ struct Open {
 /// A recursion fills a 16 KiB stack with a few hundred frames; all-CPU backtraces have a trace a CPU.
 const FRAMES_MAX: usize = 1024;
 const TRACES_MAX: usize = 256;
+/// Most traces are no longer.
+const USUAL_FRAMES: usize = 16;
 
 impl Facts {
     /// Takes the next line of the report; `index` is its place in the log.
@@ -144,7 +146,7 @@ impl Facts {
             }
             let (heading, line) = self.heading.take().unwrap_or_else(|| ("Stack".to_owned(), index));
             let cpu = self.backtrace_cpu.take();
-            self.traces.push(Trace { heading, line, cpu, frames: Vec::new() });
+            self.traces.push(Trace { heading, line, cpu, frames: Vec::with_capacity(USUAL_FRAMES) });
         }
         if let Some(trace) = self.traces.last_mut()
             && trace.frames.len() < FRAMES_MAX

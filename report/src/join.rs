@@ -81,6 +81,7 @@ pub(crate) fn join(pieces: &[Piece<'_>], profile: Profile) -> Joined {
     for piece in pieces {
         log.piece(piece.name);
     }
+    log.reserve(merged.len(), merged.iter().map(|line| line.text.len() + 1).sum());
     for (number, line) in merged.iter().enumerate() {
         log.push(line.text, number as u32 + 1, line.piece.min(usize::from(u16::MAX)) as u16, profile);
         if line.hole.is_some() {

@@ -144,17 +144,15 @@ impl Stamp {
         let mut rest = line.get(start..)?;
         let mut level = None;
         if let Some(inner) = rest.strip_prefix(b"<") {
-            let length = digits(inner);
-            level = Some((number(&inner[..length]) & 7) as u8);
-            rest = inner[length..].strip_prefix(b">").filter(|_| length > 0)?;
+            let (number, behind) = decimal(inner)?;
+            level = Some((number & 7) as u8);
+            rest = behind.strip_prefix(b">")?;
         }
-        rest = skip_blanks(rest.strip_prefix(b"[")?);
-        let whole = digits(rest);
-        let seconds = number(&rest[..whole]);
-        rest = rest[whole..].strip_prefix(b".").filter(|_| whole > 0)?;
-        let fraction = digits(rest);
-        let micros = micros(&rest[..fraction]);
-        rest = rest[fraction..].strip_prefix(b"]").filter(|_| fraction > 0)?;
+        let (seconds, behind) = decimal(skip_blanks(rest.strip_prefix(b"[")?))?;
+        let fraction = behind.strip_prefix(b".")?;
+        let (_, behind) = decimal(fraction)?;
+        let micros = micros(&fraction[..fraction.len() - behind.len()]);
+        rest = behind.strip_prefix(b"]")?;
         let time = KernelTime(seconds.saturating_mul(1_000_000).saturating_add(micros));
         if let Some(message) = rest.strip_prefix(b" ") {
             return Some(Stamp {
@@ -167,10 +165,10 @@ impl Stamp {
         let inner = rest.strip_prefix(b"[")?;
         let blank = inner.len() - skip_blanks(inner).len();
         let (kind, id) = inner[blank..].split_first()?;
-        let length = digits(id);
-        let message = id[length..].strip_prefix(b"] ").filter(|_| length > 0)?;
+        let (number, behind) = decimal(id)?;
+        let message = behind.strip_prefix(b"] ")?;
         let stamp = line.len() - start - message.len();
-        let (id, width) = (number(&id[..length]) as u32, (blank + length).min(255) as u8);
+        let (id, width) = (number as u32, (blank + id.len() - behind.len()).min(255) as u8);
         let caller = match kind {
             b'T' => Caller::Task { id, width },
             b'C' => Caller::Cpu { id, width },
@@ -186,6 +184,12 @@ pub(crate) fn digits(text: &[u8]) -> usize {
 
 fn skip_blanks(text: &[u8]) -> &[u8] {
     &text[text.iter().take_while(|byte| **byte == b' ').count()..]
+}
+
+/// The digits at the start of `text`: their value and what stands behind them. None when there is none.
+fn decimal(text: &[u8]) -> Option<(u64, &[u8])> {
+    let digits = digits(text);
+    (digits > 0).then(|| (number(&text[..digits]), &text[digits..]))
 }
 
 pub(crate) fn number(digits: &[u8]) -> u64 {

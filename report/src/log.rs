@@ -66,6 +66,12 @@ impl Log {
         (self.pieces.len() - 1).min(usize::from(u16::MAX)) as u16
     }
 
+    /// Makes room for so many lines and bytes.
+    pub(crate) fn reserve(&mut self, lines: usize, bytes: usize) {
+        self.lines.reserve_exact(lines);
+        self.text.reserve_exact(bytes.min(TEXT_MAX));
+    }
+
     /// Takes one line (no line feed in it); its number is that of the source.
     pub(crate) fn push(&mut self, raw: &[u8], number: u32, piece: u16, profile: Profile) {
         let start = self.text.len();

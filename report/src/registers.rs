@@ -73,14 +73,70 @@ fn value(text: &str) -> Option<(u64, &str)> {
 
 /// Could this be the first register of a line?
 fn is_register(name: &str) -> bool {
-    const NAMED: [&str; 60] = [
-        "RSP", "RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "FS", "GS", "CS", "DS", "ES", "CR0", "CR2",
-        "CR3", "CR4", "DR0", "DR1", "DR2", "DR3", "DR6", "PKRU", "EAX", "EBX", "ECX", "EDX", "ESI", "EDI",
-        "EBP", "ESP", "EFLAGS", "RFLAGS", "SS", "pc", "lr", "sp", "fp", "ip", "pstate", "psr", "pmr", "epc",
-        "ra", "gp", "tp", "status", "badaddr", "cause", "NIP", "REGS", "MSR", "CFAR", "LR", "CTR", "XER",
-        "CR", "DAR", "ERA", "ESTAT",
-    ];
-    NAMED.contains(&name) || {
+    let named = matches!(
+        name,
+        "RSP"
+            | "RAX"
+            | "RBX"
+            | "RCX"
+            | "RDX"
+            | "RSI"
+            | "RDI"
+            | "RBP"
+            | "FS"
+            | "GS"
+            | "CS"
+            | "DS"
+            | "ES"
+            | "CR0"
+            | "CR2"
+            | "CR3"
+            | "CR4"
+            | "DR0"
+            | "DR1"
+            | "DR2"
+            | "DR3"
+            | "DR6"
+            | "PKRU"
+            | "EAX"
+            | "EBX"
+            | "ECX"
+            | "EDX"
+            | "ESI"
+            | "EDI"
+            | "EBP"
+            | "ESP"
+            | "EFLAGS"
+            | "RFLAGS"
+            | "SS"
+            | "pc"
+            | "lr"
+            | "sp"
+            | "fp"
+            | "ip"
+            | "pstate"
+            | "psr"
+            | "pmr"
+            | "epc"
+            | "ra"
+            | "gp"
+            | "tp"
+            | "status"
+            | "badaddr"
+            | "cause"
+            | "NIP"
+            | "REGS"
+            | "MSR"
+            | "CFAR"
+            | "LR"
+            | "CTR"
+            | "XER"
+            | "CR"
+            | "DAR"
+            | "ERA"
+            | "ESTAT"
+    );
+    named || {
         let digits = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
         let letters = name.len() - digits.len();
         letters == 1 && (1..=2).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())

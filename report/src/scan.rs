@@ -45,7 +45,7 @@ const REPLAY: &[u8] = b"** replaying previous printk message **";
 /// All words that are looked for, each known by its place in this order: the header tokens, what prints a stack of its
 /// own, the starts of stacks, and those below.
 struct Words {
-    /// Finds the first word of a line.
+    /// Finds the next line that may hold a word.
     first: AhoCorasick,
     /// Finds all words of a line, those that overlap too.
     all: AhoCorasick,
@@ -92,7 +92,7 @@ impl Words {
             .collect();
         assert!(words.len() <= u128::BITS as usize, "a bit a word");
         Words {
-            first: search(MatchKind::LeftmostFirst, &words),
+            first: search(MatchKind::LeftmostFirst, &stems(&words)),
             all: search(MatchKind::Standard, &words),
             tokens: rules.tokens.len(),
             stacked: rules.stacked.len(),
@@ -124,6 +124,21 @@ impl Words {
     fn other(&self, index: usize) -> usize {
         self.starts().end + index
     }
+}
+
+/// The beginnings of words, as long as they may be for a search by SIMD, which takes 64 at most.
+fn stems<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    const STEMS_MAX: usize = 60;
+    let longest = words.iter().map(|word| word.len()).max().unwrap_or(0);
+    let cut = |length: usize| {
+        let mut stems: Vec<&str> =
+            words.iter().map(|word| &word[..word.floor_char_boundary(length)]).collect();
+        stems.sort_unstable();
+        // What begins with another stem is found by it.
+        stems.dedup_by(|longer, stem| longer.starts_with(*stem));
+        stems
+    };
+    (1..=longest).rev().map(cut).find(|stems| stems.len() <= STEMS_MAX).unwrap_or_default()
 }
 
 fn search<'a>(kind: MatchKind, words: impl IntoIterator<Item = &'a &'a str>) -> AhoCorasick {
@@ -160,6 +175,9 @@ fn mark(log: &Log, rules: &Rules, words: &Words, line: usize) -> Option<Mark> {
     let raw = log.raw(line);
     let raw = &raw[..raw.len().min(LINE_MAX)];
     let held = words.held(raw);
+    if held.0 == 0 {
+        return None;
+    }
     let token = words
         .tokens()
         .find(|token| {
@@ -224,5 +242,5 @@ pub(crate) fn headers(text: &[u8], profile: Profile) -> impl Iterator<Item = usi
 
 fn tokens(profile: Profile) -> AhoCorasick {
     let tokens: Vec<&str> = Rules::of(profile).tokens.iter().map(|token| token.text.as_str()).collect();
-    search(MatchKind::LeftmostFirst, &tokens)
+    search(MatchKind::LeftmostFirst, &stems(&tokens))
 }
