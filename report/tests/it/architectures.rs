@@ -196,6 +196,134 @@ fn i386() {
 }
 
 #[test]
+fn loongarch64() {
+    check(
+        "\
+[   20.000001] CPU 2 Unable to handle kernel paging request at virtual address 0000000000000008, era == ffff800002a40120, ra == ffff800002a40210
+[   20.000002] Oops[#1]:
+[   20.000003] CPU: 2 UID: 0 PID: 88 Comm: reader Tainted: G           O       6.12.0 #1
+[   20.000004] Hardware name: ACME LoongArch
+[   20.000005] pc ffff800002a40120 ra ffff800002a40210 tp 9000000105b58000 sp 9000000105b5bd60
+[   20.000006] a0 0000000000000000 a1 00007ffffb8d1f10 a2 0000000000000040 a3 9000000105b5be00
+[   20.000007]    ra: ffff800002a40210 gizmo_fop_read+0x40/0xa0 [gizmo]
+[   20.000008]   ERA: ffff800002a40120 gizmo_read+0x20/0x50 [gizmo]
+[   20.000009]  CRMD: 000000b0 (PLV0 -IE -DA +PG DACF=CC DACM=CC -WE)
+[   20.000010] ESTAT: 00010000 [PIL] (IS= ECode=1 EsubCode=0)
+[   20.000011]  BADV: 0000000000000008
+[   20.000012] Modules linked in: gizmo(O)
+[   20.000013] Stack : 0000000000000000 9000000105b5be00 0000000000000040 90000000004e5e58
+[   20.000014] Call Trace:
+[   20.000015] [<ffff800002a40120>] gizmo_read+0x20/0x50 [gizmo]
+[   20.000016] [<ffff800002a40210>] gizmo_fop_read+0x40/0xa0 [gizmo]
+[   20.000017] [<90000000004e5e58>] vfs_read+0xe8/0x330
+[   20.000018] Code: 02ffc063  29c02061 <28c02084> 4c000020
+[   20.000019] ---[ end trace 0000000000000000 ]---
+",
+        Arch::Loongarch64,
+        "BUG: unable to handle kernel paging request in gizmo_read",
+        ("tp", 0x9000000105b58000),
+        &["gizmo_read", "gizmo_fop_read", "vfs_read"],
+    );
+}
+
+#[test]
+fn mips() {
+    check(
+        "\
+[   20.000001] CPU 0 Unable to handle kernel paging request at virtual address 00000008, epc == c0a40120, ra == c0a40210
+[   20.000002] Oops[#1]:
+[   20.000003] CPU: 0 PID: 88 Comm: reader Tainted: G           O       6.1.0 #1
+[   20.000004] $ 0   : 00000000 00000001 80f30000 00000000
+[   20.000005] $ 4   : 81234560 7f8d1f10 00000040 82b5be00
+[   20.000006] $24   : 00000000 77e5e580                  
+[   20.000007] $28   : 82b58000 82b5bd60 00000000 c0a40210
+[   20.000008] Hi    : 00000000
+[   20.000009] Lo    : 00000000
+[   20.000010] epc   : c0a40120 gizmo_read+0x20/0x50 [gizmo]
+[   20.000011] ra    : c0a40210 gizmo_fop_read+0x40/0xa0 [gizmo]
+[   20.000012] Status: 1100fc03	KERNEL EXL IE 
+[   20.000013] Cause : 00800008 (ExcCode 02)
+[   20.000014] BadVA : 00000008
+[   20.000015] Modules linked in: gizmo(O)
+[   20.000016] Process reader (pid: 88, threadinfo=5b2d8b1a, task=1a2b3c4d, tls=77e5e580)
+[   20.000017] Stack : 00000000 82b5be00 00000040 804e5e58
+[   20.000018] Call Trace:
+[   20.000019] [<c0a40120>] gizmo_read+0x20/0x50 [gizmo]
+[   20.000020] [<c0a40210>] gizmo_fop_read+0x40/0xa0 [gizmo]
+[   20.000021] [<804e5e58>] vfs_read+0xe8/0x330
+[   20.000022] Code: 27bdffe8  afbf0014 <8c820008> 03e00008
+[   20.000023] ---[ end trace 0000000000000000 ]---
+",
+        Arch::Mips,
+        "BUG: unable to handle kernel paging request in gizmo_read",
+        ("$7", 0x82b5be00),
+        &["gizmo_read", "gizmo_fop_read", "vfs_read"],
+    );
+}
+
+#[test]
+fn a_jump_to_nowhere_is_named_by_who_jumped() {
+    for (pointer, arch) in [
+        ("RIP: 0010:0x0", Arch::X86_64),
+        ("pc : 0x0", Arch::Arm64),
+        ("NIP [0000000000000000] 0x0", Arch::Ppc64),
+        ("  ERA: 0000000000000000 0x0", Arch::Loongarch64),
+    ] {
+        let log = format!(
+            "\
+[   20.000001] Unable to handle kernel NULL pointer dereference at virtual address 0000000000000000
+[   20.000002] {pointer}
+[   20.000003] Call Trace:
+[   20.000004]  gizmo_fop_read+0x40/0xa0 [gizmo]
+[   20.000005]  vfs_read+0xe8/0x330
+"
+        );
+        let parsed = parse(log.as_bytes());
+        assert_eq!(
+            parsed.reports[0].title,
+            "BUG: unable to handle kernel NULL pointer dereference in gizmo_fop_read"
+        );
+        assert_eq!(parsed.kernel.arch, arch);
+    }
+}
+
+#[test]
+fn a_live_patch_is_the_function_it_replaces() {
+    let log = "\
+[   20.000001] BUG: kernel NULL pointer dereference, address: 0000000000000008
+[   20.000002] CPU: 0 PID: 66 Comm: reader Tainted: G              K    6.8.0 #1
+[   20.000003] RIP: 0010:gizmo_read+0x1c/0x40 [livepatch_gizmo]
+[   20.000004] Call Trace:
+[   20.000005]  <TASK>
+[   20.000006]  klp_ftrace_handler+0x52/0xf1
+[   20.000007]  0xffffffffc03ac0de
+[   20.000008]  gizmo_fop_read+0x5/0x2a0 [gizmo]
+[   20.000009]  </TASK>
+";
+    let report = &parse(log.as_bytes()).reports[0];
+    assert_eq!(report.title, "BUG: unable to handle kernel NULL pointer dereference in gizmo_read");
+    let guilty = report.guilty.as_ref().unwrap();
+    assert_eq!((guilty.name.as_str(), guilty.module.as_deref()), ("gizmo_read", Some("livepatch_gizmo")));
+    assert_eq!(report.traces[0].frames.len(), 3);
+}
+
+#[test]
+fn rust_functions_are_named_by_their_path() {
+    let log = "\
+[   20.000001] WARNING: CPU: 0 PID: 66 at drivers/gizmo/gizmo.rs:77 _RNvMCsabc123_10gizmo_rustNtB2_5Gizmo4turn+0x1c/0x40 [gizmo_rust]
+[   20.000002] RIP: 0010:_RNvMCsabc123_10gizmo_rustNtB2_5Gizmo4turn+0x1c/0x40 [gizmo_rust]
+[   20.000003] Call Trace:
+[   20.000004]  <TASK>
+[   20.000005]  _RNvCsabc123_10gizmo_rust5start.llvm.123456+0x5/0x2a0 [gizmo_rust]
+[   20.000006]  vfs_read+0x5/0x2a0
+[   20.000007]  </TASK>
+";
+    let report = &parse(log.as_bytes()).reports[0];
+    assert_eq!(report.title, "WARNING in <gizmo_rust::Gizmo>::turn");
+    assert_eq!(report.frame.as_deref(), Some("<gizmo_rust::Gizmo>::turn"));
+}
+
+#[test]
 fn generated_code_is_told_by_its_program() {
     let log = "\
 [   20.000001] BUG: unable to handle page fault for address: ffffc90001234000
@@ -212,4 +340,10 @@ fn generated_code_is_told_by_its_program() {
     assert_eq!(report.bpf.as_deref(), Some("6deef7357e7b4530_trace_open"));
     assert_eq!(report.title, "BUG: unable to handle kernel paging request in bpf_prog_ADDR_trace_open");
     assert!(report.traces[0].frames[0].bpf.is_some() && report.traces[0].frames[1].bpf.is_none());
+    // What a program calls is met behind its glue: the program is named, not the trampoline.
+    let called = log.replace("RIP: 0010:bpf_prog_6deef7357e7b4530_trace_open+0x1c/0x40", "RIP: 0010:0x0").replace(
+        "bpf_trampoline_6442549234+0x52/0xf1",
+        "bpf_trampoline_6442549234+0x52/0xf1\n[   20.000006]  bpf_prog_6deef7357e7b4530_trace_open+0x1c/0x40",
+    );
+    assert_eq!(parse(called.as_bytes()).reports[0].title, report.title);
 }
