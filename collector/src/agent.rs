@@ -9,12 +9,13 @@ use handover::receipt::Receipt;
 use handover::{EvidenceId, NodeId};
 use serde::Serialize;
 
-use crate::boot;
+use crate::boot::{self, Programs};
 use crate::clock::Clock;
 use crate::config::Forget;
 use crate::custody::{self, Erasure, Origin, State};
 use crate::deliver::{self, Outcome, Way};
 use crate::disk::Disk;
+use crate::doctor;
 use crate::drill::{Drill, Standing};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -23,6 +24,7 @@ use crate::host::{Host, Root};
 use crate::http::{Client, Settings};
 use crate::labels;
 use crate::ledger::Ledger;
+use crate::room;
 use crate::source::{Find, Scan, kdump, pstore, systemd_archive};
 use crate::spool::Spool;
 use crate::trust::Trust;
@@ -118,7 +120,8 @@ pub fn collect_on(config: &Config, ground: &Ground<'_>) -> Result<Summary, Error
 fn run(config: &Config, ground: &Ground<'_>, synthetic: Option<&str>) -> Result<Summary, Error> {
     let mut spool = Spool::open(ground.disk, &config.spool, ground.random)?;
     let root = Root::new(&config.root);
-    let host = Host::look(&root, &config.site, &spool.incarnation(), config.tell_host_name);
+    let host = Host::look(&root, &config.site, &spool.incarnation(), config.tell_host_name)
+        .with_clock(ground.clock.is_synced());
     let mut summary = Summary {
         node: host.node,
         found: Vec::new(),
@@ -131,6 +134,11 @@ fn run(config: &Config, ground: &Ground<'_>, synthetic: Option<&str>) -> Result<
         exit: Exit::Done,
     };
 
+    if config.list_bpf
+        && let Err(error) = Programs::look(&spool)
+    {
+        summary.fail("noting which BPF programs are loaded", &error);
+    }
     let started_us = started_us(&root, ground.clock);
     let ledger = Ledger::open(ground.disk, &config.spool, &root, &host, started_us, false)?;
     let name = root.text("/proc/sys/kernel/hostname").filter(|_| !config.tell_host_name);
@@ -173,6 +181,9 @@ fn run(config: &Config, ground: &Ground<'_>, synthetic: Option<&str>) -> Result<
     }
     if config.forget != Forget::Never {
         forget(&host, &mut spool, &mut summary)?;
+    }
+    if config.forget == Forget::WhenFull {
+        make_room(&root, &mut spool, &mut summary);
     }
     spool.mark_what_is_gone()?;
     spool.trim_sent(config.sent, ground.clock.wall_us())?;
@@ -304,6 +315,40 @@ fn token(config: &Config, disk: &dyn Disk) -> Result<Option<String>, String> {
         return Err(format!("the token file {} is empty", path.display()));
     }
     Ok(Some(text))
+}
+
+/// Erases what is durable in the spool, while the kernel's store has no room for the next crash: an emergency, which is
+/// told. What a receipt covers was erased before.
+fn make_room(root: &Root, spool: &mut Spool<'_>, summary: &mut Summary) {
+    if !room::is_short(root) {
+        return;
+    }
+    if !doctor::outlives_a_reboot(root, spool.folder()) {
+        summary
+            .troubles
+            .push("pstore is more than half full, and the spool may not outlive a reboot".to_owned());
+        return;
+    }
+    let found = std::mem::take(&mut summary.found);
+    for seen in &found {
+        if !seen.erasable || spool.state(&seen.evidence) != State::Spooled {
+            continue;
+        }
+        match custody::erase_for_room(spool, &seen.evidence, &seen.origins) {
+            Ok(Erasure::Done(count)) => {
+                summary.erased += count;
+                summary.troubles.push(format!(
+                    "pstore is more than half full: {count} records of {} are erased before a receipt",
+                    seen.evidence
+                ));
+            }
+            Ok(Erasure::Kept(why)) => {
+                summary.troubles.push(format!("{} is not erased: {why}", seen.evidence));
+            }
+            Err(error) => summary.fail("erasing", &error),
+        }
+    }
+    summary.found = found;
 }
 
 /// Erases what a receipt covers, oldest first. What is kept back is told only where somebody should know.

@@ -3,19 +3,24 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use handover::boot::{self, BootRecord, Previous, SpoolState, Started};
-use serde::Serialize;
+use handover::boot::{self, BootRecord, BpfProgram, Previous, SpoolState, Started};
+use serde::{Deserialize, Serialize};
 
 use crate::agent::Config;
 use crate::error::Error;
 use crate::gather;
 use crate::host::{Host, Root};
 use crate::http::{Client, NoAnswer};
+use crate::kernel;
 use crate::ledger::Ledger;
 use crate::spool::Spool;
 
 /// How long a service may take to answer; the next run says it again.
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// Name of the file in the spool that lists BPF programs, and the most that is read of it: 256 of some 80 bytes.
+const PROGRAMS: &str = "bpf.json";
+const PROGRAMS_SIZE: u64 = 64 * 1024;
 
 /// Live patches that are told; a kernel has a few.
 const PATCHES: usize = 64;
@@ -36,6 +41,12 @@ pub fn record(
             let basis = basis.into_iter().map(str::to_owned).collect();
             Previous { boot_id: boot.id, ending, basis, evidence }
         });
+    let (bpf, unread) = match Programs::load(spool) {
+        Some(Programs { loaded, unread }) => {
+            (loaded, unread.map(|why| format!("bpf: {why}")).into_iter().collect())
+        }
+        None => (Vec::new(), vec!["bpf: nobody looked".to_owned()]),
+    };
     Ok(Some(BootRecord {
         schema: boot::SCHEMA.to_owned(),
         node_id: host.node,
@@ -50,14 +61,44 @@ pub fn record(
         clock: host.clock.clone(),
         host: host.machine.clone(),
         livepatches: livepatches(&Root::new(&config.root)),
-        // Listing them takes bpf(2) with CAP_SYS_ADMIN, which the agent does not ask for.
-        bpf: Vec::new(),
+        bpf,
+        unread,
         labels: labels.clone(),
         agent: gather::agent(),
         previous,
         ended: None,
         spool: state(spool)?,
     }))
+}
+
+/// `bpf.json` in the spool: the BPF programs that the half with privileges saw at its last look, for the half that
+/// tells of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Programs {
+    /// In the order of their numbers.
+    loaded: Vec<BpfProgram>,
+    /// Why they could not be listed.
+    unread: Option<String>,
+}
+
+impl Programs {
+    /// Looks, and notes what changed.
+    pub fn look(spool: &Spool<'_>) -> Result<(), Error> {
+        let now = match kernel::bpf_programs() {
+            Ok(loaded) => Programs { loaded, unread: None },
+            Err(error) => Programs { loaded: Vec::new(), unread: Some(gather::reason(&error)) },
+        };
+        if Programs::load(spool).as_ref() == Some(&now) {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&now).expect("names and tags are texts");
+        spool.write_file(PROGRAMS, &bytes)
+    }
+
+    fn load(spool: &Spool<'_>) -> Option<Programs> {
+        let contents = spool.disk().read(&spool.folder().join(PROGRAMS), PROGRAMS_SIZE).ok()?;
+        serde_json::from_slice(&contents.bytes).ok()
+    }
 }
 
 /// Hands a document over that is state, not evidence: a failure is a line, and the next run says it again.
@@ -81,7 +122,7 @@ fn state(spool: &Spool<'_>) -> Result<SpoolState, Error> {
         bytes: ready.iter().map(|parcel| parcel.total).sum(),
         oldest_us: ready.first().map(|parcel| parcel.manifest.found_us),
         withheld: spool.entries().filter(|entry| entry.withheld).count() as u64,
-        emergency_erases: 0,
+        emergency_erases: spool.entries().filter(|entry| entry.emergency).count() as u64,
     })
 }
 

@@ -10,6 +10,10 @@ pub trait Clock: Send + Sync {
     fn wall_us(&self) -> i64;
     /// `CLOCK_BOOTTIME`: time since this boot, suspend included.
     fn since_boot(&self) -> Duration;
+    /// Whether the kernel says that the wall clock is synchronised; `None` where nobody can be asked.
+    fn is_synced(&self) -> Option<bool> {
+        None
+    }
     /// Waits.
     fn sleep(&self, time: Duration);
 }
@@ -26,6 +30,10 @@ impl Clock for System {
 
     fn since_boot(&self) -> Duration {
         read(ClockId::CLOCK_BOOTTIME)
+    }
+
+    fn is_synced(&self) -> Option<bool> {
+        crate::kernel::clock_is_synced()
     }
 
     fn sleep(&self, time: Duration) {

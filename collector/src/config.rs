@@ -52,6 +52,8 @@ pub struct Config {
     pub retry_held: bool,
     /// Tells the service of this boot and how the one before ended.
     pub tell_boot: bool,
+    /// Looks which BPF programs are loaded; where the agent may not, it says so.
+    pub list_bpf: bool,
     /// The program that reads the journal; `None` leaves the journal alone.
     pub journalctl: Option<PathBuf>,
     /// What of a dump of memory is handed over.
@@ -161,7 +163,14 @@ impl Config {
     /// The same, looking for nothing.
     #[must_use]
     pub fn without_sources(self) -> Config {
-        Config { pstore: vec![], systemd_archive: vec![], crash: vec![], journalctl: None, ..self }
+        Config {
+            pstore: vec![],
+            systemd_archive: vec![],
+            crash: vec![],
+            journalctl: None,
+            list_bpf: false,
+            ..self
+        }
     }
 
     /// The default settings, with a spool and no sources.
@@ -186,6 +195,7 @@ impl Config {
             redact_off: BTreeSet::new(),
             retry_held: false,
             tell_boot: false,
+            list_bpf: false,
             journalctl: None,
             core: Core::default(),
             core_bytes: CORE,
@@ -244,6 +254,7 @@ impl Config {
             redact_off: redact_off.unwrap_or_default(),
             retry_held: usual.retry_held,
             tell_boot: true,
+            list_bpf: true,
             journalctl: journal.unwrap_or(true).then(|| PathBuf::from("journalctl")),
             core: core.unwrap_or(usual.core),
             core_bytes: core_bytes.unwrap_or(usual.core_bytes),

@@ -195,21 +195,51 @@ pub fn erase(
         }
         Some(Ok(_)) => {}
     }
-    let handed_over = |sha256: &Sha256| entry.pieces.iter().any(|p| p.whole && p.sha256 == *sha256);
+    let present = match unchanged(spool.disk(), entry, found) {
+        Ok(present) => present,
+        Err(why) => return Ok(Erasure::Kept(why)),
+    };
+    let unlinked = unlink(spool.disk(), &present)?;
+    spool.mark_erased(id)?;
+    Ok(Erasure::Done(unlinked))
+}
 
-    let disk = spool.disk();
+/// Unlinks records that no receipt covers yet, since the kernel's store has no room for the next crash. The spool must
+/// be durable, and the parcel in it is read again before; it is noted before it happens.
+pub fn erase_for_room(spool: &mut Spool<'_>, id: &EvidenceId, found: &[Origin]) -> Result<Erasure, Error> {
+    let Some(entry) = spool.entry(id).cloned() else {
+        return Ok(Erasure::Kept("where it came from is not known"));
+    };
+    let present = match unchanged(spool.disk(), &entry, found) {
+        Ok(present) => present,
+        Err(why) => return Ok(Erasure::Kept(why)),
+    };
+    if entry.withheld || !spool.is_sound(id)? {
+        return Ok(Erasure::Kept("its parcel in the spool is not whole"));
+    }
+    spool.mark_emergency(id)?;
+    Ok(Erasure::Done(unlink(spool.disk(), &present)?))
+}
+
+/// Those of the records that are still there, if all are what was spooled.
+fn unchanged(disk: &dyn Disk, entry: &Entry, found: &[Origin]) -> Result<Vec<PathBuf>, &'static str> {
+    let spooled = |sha256: &Sha256| entry.pieces.iter().any(|p| p.whole && p.sha256 == *sha256);
     let mut present = Vec::new();
     for origin in found {
         match sha256(disk, &origin.path) {
-            Ok(Some(now)) if origin.whole && now == origin.sha256 && handed_over(&now) => {
-                present.push(origin.path.as_path());
+            Ok(Some(now)) if origin.whole && now == origin.sha256 && spooled(&now) => {
+                present.push(origin.path.clone());
             }
-            Ok(Some(_)) => return Ok(Erasure::Kept("its source has changed since")),
+            Ok(Some(_)) => return Err("its source has changed since"),
             Ok(None) => {}
-            Err(_) => return Ok(Erasure::Kept("its source cannot be read any more")),
+            Err(_) => return Err("its source cannot be read any more"),
         }
     }
-    for path in &present {
+    Ok(present)
+}
+
+fn unlink(disk: &dyn Disk, present: &[PathBuf]) -> Result<usize, Error> {
+    for path in present {
         match disk.unlink(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).doing("unlinking", path);
@@ -217,10 +247,8 @@ pub fn erase(
             _ => {}
         }
     }
-    sync_folders(disk, &present)?;
-    let unlinked = present.len();
-    spool.mark_erased(id)?;
-    Ok(Erasure::Done(unlinked))
+    sync_folders(disk, present)?;
+    Ok(present.len())
 }
 
 /// The digest of what is under a name now; `None` when nothing is.
@@ -233,7 +261,7 @@ fn sha256(disk: &dyn Disk, path: &Path) -> io::Result<Option<Sha256>> {
     }
 }
 
-fn sync_folders(disk: &dyn Disk, paths: &[&Path]) -> Result<(), Error> {
+fn sync_folders(disk: &dyn Disk, paths: &[PathBuf]) -> Result<(), Error> {
     let mut folders: Vec<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
     folders.dedup();
     for folder in folders {

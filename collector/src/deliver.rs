@@ -3,6 +3,7 @@
 //! Chapter 7 of the protocol is [`Delivery::sent`]: what each answer means for the node. Whatever goes wrong,
 //! evidence stays where it is; a run that ends early is continued by the next one.
 
+mod gaps;
 mod parts;
 mod reconcile;
 
@@ -156,7 +157,12 @@ impl Delivery<'_, '_> {
     fn ask_each(&mut self) -> Result<Option<Halt>, Error> {
         let mut last = None;
         for client in self.way.clients {
-            match self.round(client) {
+            let before = self.outcome.receipts.len();
+            let taken = self.round(client).and_then(|()| match self.outcome.receipts.len() > before {
+                true => self.fill_gaps(client),
+                false => Ok(()),
+            });
+            match taken {
                 Ok(()) => return Ok(None),
                 Err(Halt::Own(error)) => return Err(error),
                 // A wait is told by a replica for all of them, and so is a refused token.

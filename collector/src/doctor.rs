@@ -31,6 +31,8 @@ pub struct Patient<'a> {
     pub spool: &'a Path,
     /// Wall clock, µs since 1970 UTC.
     pub now_us: i64,
+    /// Whether the kernel says that the clock is synchronised.
+    pub clock_is_synced: Option<bool>,
     /// Time since the machine booted.
     pub since_boot: Duration,
     /// Whether the agent erases records after a receipt.
@@ -79,7 +81,7 @@ const CHECKS: [Entry; 18] = [
     ("kdump-target", 3600, "/var/crash", kdump::target),
     ("spool-durable", 3600, "a file written, synced and read back", spool::durable),
     ("spool-content", 3600, "the spool's folders", spool::content),
-    ("clock", 3600, "/run/systemd/timesync/synchronized", machine::clock),
+    ("clock", 3600, "adjtimex(2), /run/systemd/timesync/synchronized", machine::clock),
     ("boot-marked", 86_400, "boots/ in the spool", boots::marked),
     ("previous-boot", 86_400, "boots/ in the spool", boots::previous),
     ("proven", 86_400, "drill.json in the spool, /boot", boots::proven),
@@ -138,6 +140,11 @@ fn file_system(root: &Root, path: &Path) -> Option<String> {
     };
     // The last one mounted on a point covers those before it.
     mounts.lines().filter_map(under).max_by_key(|(length, _)| *length).map(|(_, kind)| kind)
+}
+
+/// Whether the mounts tell that a folder is on a file system that does not forget.
+pub(crate) fn outlives_a_reboot(root: &Root, path: &Path) -> bool {
+    file_system(root, path).is_some_and(|kind| !volatile(&kind))
 }
 
 /// Why a file system forgets, if it does.

@@ -352,7 +352,7 @@ pub(crate) fn note(code: &str, piece: Option<&str>, detail: Option<String>) -> N
 }
 
 /// What the kernel said, without the number that differs between architectures.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
         None => error.to_string(),

@@ -90,6 +90,17 @@ impl Host {
     }
 }
 
+impl Host {
+    /// The same, with what the kernel says of its clock. It is the one who knows; a file says that the clock was set.
+    #[must_use]
+    pub fn with_clock(self, is_synced: Option<bool>) -> Host {
+        match is_synced {
+            Some(synced) => Host { clock: Clock { synced, basis: "adjtimex".to_owned() }, ..self },
+            None => self,
+        }
+    }
+}
+
 /// The 16 bytes of `/etc/machine-id`; `None` when it is missing, empty or says `uninitialized`.
 fn machine_id(root: &Root) -> Option<[u8; 16]> {
     let mut id = [0; 16];
@@ -127,8 +138,7 @@ fn cmdline_sha256(root: &Root) -> Option<String> {
     Some(Sha256::of(line.as_bytes()).to_string())
 }
 
-/// `systemd-timesyncd` and chrony's `wait-sync` touch this file once the clock is set; nobody removes it in a
-/// boot. The kernel's own word (adjtimex(2)) has no place below a root.
+/// `systemd-timesyncd` and chrony's `wait-sync` touch this file once the clock is set; nobody removes it in a boot.
 fn clock(root: &Root) -> Clock {
     match root.exists("/run/systemd/timesync/synchronized") {
         true => Clock { synced: true, basis: "timesync".to_owned() },

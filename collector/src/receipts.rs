@@ -158,7 +158,7 @@ impl Log {
 
     /// The newest receipt from a service: highest epoch, highest number.
     pub fn head(&self, service: ServiceId) -> Head {
-        self.heads.get(&service).cloned().unwrap_or(Head::NONE)
+        self.heads.get(&service).copied().unwrap_or(Head::NONE)
     }
 
     fn index(&mut self, receipt: &Receipt, hash: ReceiptHash, span: Range<usize>) {

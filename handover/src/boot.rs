@@ -40,6 +40,9 @@ pub struct BootRecord {
     pub livepatches: Vec<String>,
     /// BPF programs loaded.
     pub bpf: Vec<BpfProgram>,
+    /// What the node could not look at, with the reason: `bpf: Operation not permitted`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
     /// Labels of the node.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

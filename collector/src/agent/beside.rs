@@ -22,7 +22,8 @@ use crate::spool::Spool;
 pub fn examine(config: &Config, ground: &Ground<'_>) -> Readiness {
     let root = Root::new(&config.root);
     let incarnation = Spool::incarnation_of(ground.disk, &config.spool).unwrap_or(Incarnation::ZERO);
-    let host = Host::look(&root, &config.site, &incarnation, config.tell_host_name);
+    let host = Host::look(&root, &config.site, &incarnation, config.tell_host_name)
+        .with_clock(ground.clock.is_synced());
     let ledger = Ledger::look(ground.disk, &config.spool, &root, host.boot).ok();
     let drill = Drill::load(ground.disk, &config.spool);
     let patient = Patient {
@@ -30,6 +31,7 @@ pub fn examine(config: &Config, ground: &Ground<'_>) -> Readiness {
         disk: ground.disk,
         spool: &config.spool,
         now_us: ground.clock.wall_us(),
+        clock_is_synced: ground.clock.is_synced(),
         since_boot: ground.clock.since_boot(),
         forget: config.forget != Forget::Never,
         ledger: ledger.as_ref(),
@@ -51,7 +53,8 @@ pub fn tell_readiness(config: &Config, readiness: &Readiness, ground: &Ground<'_
 pub fn drill(config: &Config, synthetic: bool, ground: &Ground<'_>) -> Result<Summary, Error> {
     let root = Root::new(&config.root);
     let spool = Spool::open(ground.disk, &config.spool, ground.random)?;
-    let host = Host::look(&root, &config.site, &spool.incarnation(), config.tell_host_name);
+    let host = Host::look(&root, &config.site, &spool.incarnation(), config.tell_host_name)
+        .with_clock(ground.clock.is_synced());
     let mut drill = Drill::begin(&root, &host, ground.clock.wall_us());
     if !synthetic {
         drill.save(ground.disk, &config.spool)?;
@@ -80,7 +83,8 @@ pub fn mark(config: &Config, ending: bool, ground: &Ground<'_>) -> Result<(), Er
         return Ledger::mark_clean(ground.disk, &config.spool, boot, ground.clock.wall_us());
     }
     let spool = Spool::open(ground.disk, &config.spool, ground.random)?;
-    let host = Host::look(&root, &config.site, &spool.incarnation(), config.tell_host_name);
+    let host = Host::look(&root, &config.site, &spool.incarnation(), config.tell_host_name)
+        .with_clock(ground.clock.is_synced());
     let started_us = started_us(&root, ground.clock);
     Ledger::open(ground.disk, &config.spool, &root, &host, started_us, true).map(|_| ())
 }

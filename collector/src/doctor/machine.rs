@@ -42,8 +42,12 @@ pub(super) fn clock(patient: &Patient<'_>) -> Finding {
     if patient.now_us < WRITTEN_US {
         return fail("the clock is set before this program was written", "timedatectl set-ntp true");
     }
-    if patient.root.exists("/run/systemd/timesync/synchronized") {
-        return pass("synchronised in this boot");
+    match patient.clock_is_synced {
+        Some(true) => pass("the kernel says that it is synchronised"),
+        Some(false) => unknown("the kernel says that it is not synchronised", "timedatectl set-ntp true"),
+        None if patient.root.exists("/run/systemd/timesync/synchronized") => {
+            pass("synchronised in this boot")
+        }
+        None => unknown("nothing says that the clock is synchronised", "timedatectl set-ntp true"),
     }
-    unknown("nothing says that the clock is synchronised", "timedatectl set-ntp true")
 }

@@ -4,13 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use super::{Finding, Patient, fail, file_system, number, pass, unknown, volatile};
+use crate::room::{self, Dumps};
 
 /// A machine has looked through its pstore ten minutes after it booted.
 const SETTLED_S: u64 = 600;
-
-/// UEFI variables of dumps above this crowd out boot entries: a dump is some 25 KB, and a store often 64 to 128 KB
-/// of which the kernel keeps 5 KB free.
-const CROWDED: u64 = 48 * 1024;
 
 /// Directory entries looked at: an EFI store holds some hundred variables.
 const ENTRIES: usize = 10_000;
@@ -62,19 +59,14 @@ pub(super) fn space(patient: &Patient<'_>) -> Finding {
     if !backend.starts_with("efi") {
         return pass(format!("backend {backend:?} does not share its space with firmware"));
     }
-    let Ok(entries) = fs::read_dir(patient.root.path("/sys/firmware/efi/efivars")) else {
+    let Some(dumps) = Dumps::look(patient.root, room::total(patient.root)) else {
         return unknown(
             "the UEFI variables cannot be listed",
             "mount -t efivarfs efivarfs /sys/firmware/efi/efivars",
         );
     };
-    let sizes =
-        entries.take(ENTRIES).flatten().filter(|e| e.file_name().to_string_lossy().starts_with("dump-type"));
-    let (count, bytes) = sizes
-        .filter_map(|entry| entry.metadata().ok())
-        .fold((0, 0), |(count, bytes), metadata| (count + 1, bytes + metadata.len()));
-    let seen = format!("{count} variables of dumps, {bytes} bytes");
-    if bytes > CROWDED {
+    let seen = format!("{} variables of dumps, {} bytes of {}", dumps.count, dumps.bytes, dumps.store);
+    if dumps.crowd() {
         return fail(seen, "hand over and erase: lastwords-agent collect --forget");
     }
     pass(seen)
