@@ -169,6 +169,11 @@ impl Blobs {
         Ok(Some(Coded::Copy(path)))
     }
 
+    /// The folder of all of them.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where files are that are not finished; a start clears it.
     pub fn unfinished_folder(&self) -> PathBuf {
         self.folder.join("tmp")

@@ -60,7 +60,7 @@ pub async fn put(
         return Ok(Json(Held { checked_us: kept.readiness_us, time_us: now }));
     }
     let oldest = document.checks.iter().map(|check| lasts_until(check, document.checked_us, now)).min();
-    let state = state(document.summary, &document);
+    let state = state(&document);
     let new = node::Readiness {
         id: kept.id,
         readiness_us: document.checked_us,
@@ -80,9 +80,13 @@ fn lasts_until(check: &Check, checked_us: i64, received_us: i64) -> i64 {
     received_us.saturating_sub(age).saturating_add(life)
 }
 
-fn state(summary: Verdict, document: &Readiness) -> Armed {
+/// The agent's check that a drill went all the way: it tells what is proven from what is only armed.
+const PROVEN: &str = "proven";
+
+fn state(document: &Readiness) -> Armed {
     let proven = document.proven.as_ref().is_some_and(|proven| proven.still && proven.result == "proven");
-    match summary {
+    let others: Vec<Check> = document.checks.iter().filter(|check| check.id != PROVEN).cloned().collect();
+    match readiness::summary(&others) {
         Verdict::Pass if proven => Armed::Proven,
         Verdict::Pass => Armed::Armed,
         Verdict::Unknown => Armed::Unknown,
@@ -116,7 +120,7 @@ pub fn at(kept: &node::Readiness, now_us: i64) -> Option<(Readiness, Armed)> {
         }
     }
     document.summary = readiness::summary(&document.checks);
-    let state = state(document.summary, &document);
+    let state = state(&document);
     Some((document, state))
 }
 
@@ -163,5 +167,33 @@ mod tests {
         assert_eq!(at(5), (vec![Verdict::Fail, Verdict::Pass], Armed::Unarmed));
         assert_eq!(at(6), (vec![Verdict::Unknown, Verdict::Pass], Armed::Unknown));
         assert_eq!(at(10), (vec![Verdict::Unknown, Verdict::Unknown], Armed::Unknown));
+    }
+
+    #[test]
+    fn a_machine_that_held_no_drill_is_armed_all_the_same() {
+        let check = |id: &str, verdict| Check {
+            id: id.to_owned(),
+            verdict,
+            observed_us: 1000,
+            max_age_s: 10,
+            evidence: String::new(),
+            how: String::new(),
+            fix: String::new(),
+        };
+        let mut document = Readiness {
+            schema: readiness::SCHEMA.to_owned(),
+            node_id: NodeId::ZERO,
+            boot_id: BootId::ZERO,
+            checked_us: 1000,
+            summary: Verdict::Unknown,
+            proven: None,
+            checks: vec![check("pstore-backend", Verdict::Pass), check("proven", Verdict::Unknown)],
+        };
+        assert_eq!(state(&document), Armed::Armed);
+        document.checks[0].verdict = Verdict::Unknown;
+        assert_eq!(state(&document), Armed::Unknown);
+        document.checks.pop();
+        document.checks.pop();
+        assert_ne!(state(&document), Armed::Proven, "nothing was checked");
     }
 }

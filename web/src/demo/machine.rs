@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use collector::agent::{self, Config, Ground, Summary};
 use collector::clock::Clock;
+use collector::config::Forget;
 use collector::drill::Drill;
 use collector::host::{Host, Root};
 use collector::ledger;
@@ -208,6 +209,7 @@ impl Machine {
             pstore: readable("/sys/fs/pstore").collect(),
             systemd_archive: readable("/var/lib/systemd/pstore").collect(),
             crash: readable("/var/crash").collect(),
+            forget: Forget::Never,
             tell_host_name: false,
             ..site.config(name)
         };
@@ -306,6 +308,7 @@ impl Site<'_> {
             servers: vec![self.url.to_owned()],
             token_file: Some(self.data.join("tokens/ingest")),
             deadline: Duration::from_secs(10),
+            forget: Forget::Receipted,
             tell_boot: true,
             tell_host_name: true,
             journalctl: None,

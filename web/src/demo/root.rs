@@ -28,7 +28,6 @@ pub fn furnish(root: &Path, name: &str, kernel: &str, backend: &str) -> anyhow::
         ("sys/kernel/kexec_crash_loaded", "0"),
         ("sys/kernel/kexec_crash_size", "0"),
         ("sys/class/watchdog/watchdog0/state", "active"),
-        ("usr/lib/systemd/system/systemd-pstore.service", "[Unit]"),
         ("run/systemd/timesync/synchronized", ""),
         (&format!("boot/initrd.img-{kernel}"), "an initramfs"),
     ] {

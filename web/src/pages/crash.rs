@@ -5,6 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use handover::manifest::Kind;
 use handover::{CrashId, EvidenceId};
 use report::Explanation;
 use serde::Serialize;
@@ -67,6 +68,13 @@ struct Piece {
     receipts: Vec<Receipt>,
     /// The page and the log are made from this one.
     shown: bool,
+}
+
+impl Piece {
+    /// It is the machine's memory and no log.
+    fn is_memory(&self) -> bool {
+        self.kind == Kind::VmcoreSummary.as_str()
+    }
 }
 
 /// `GET /crashes/{id}`

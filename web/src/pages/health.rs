@@ -115,7 +115,7 @@ async fn quick(app: &App) -> Vec<Check> {
         },
         Check {
             id: "jobs",
-            name: "Source lines",
+            name: "Work behind",
             verdict: asked(seen.dead_jobs == 0),
             evidence: format!(
                 "{} waiting, {} given up",
@@ -124,7 +124,30 @@ async fn quick(app: &App) -> Vec<Check> {
             ),
             mend: "a job that is given up failed eight times; its error is in the table job",
         },
+        space(app),
     ]
+}
+
+/// Free space below which the check fails: an hour of the largest crash storm that was measured.
+const FREE: u64 = 1 << 30;
+
+/// Room on the disk for what is handed over next.
+fn space(app: &App) -> Check {
+    let (verdict, evidence) = match nix::sys::statvfs::statvfs(app.blobs.folder()) {
+        Ok(disk) => {
+            let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+            let verdict = if free < FREE { Verdict::Fail } else { Verdict::Pass };
+            (verdict, format!("{} free", words::bytes(i64::try_from(free).unwrap_or(i64::MAX))))
+        }
+        Err(error) => (Verdict::Unknown, format!("the disk was asked, and answered: {error}")),
+    };
+    Check {
+        id: "space",
+        name: "Space",
+        verdict,
+        evidence,
+        mend: "make room on the disk of the data folder: without it nothing is receipted, and nodes keep their crashes",
+    }
 }
 
 /// Evidence that may wait to be read before the check fails: many batches, so that a burst does not.

@@ -66,14 +66,15 @@ async fn load(app: &App, key: &str, now_us: i64) -> Result<One, Error> {
         let (document, state) = api::readiness::at(&kept, now_us)?;
         Some(Capture { state, received_us: kept.readiness_seen_us, document })
     });
-    let lede = lede(&node, &crashes);
+    let lede = lede(&node, &crashes, evidence.is_empty());
     Ok(One { lede, node, labels, readiness, boots, crashes, evidence })
 }
 
-fn lede(node: &Node, crashes: &[Crash]) -> Sentence {
+fn lede(node: &Node, crashes: &[Crash], quiet: bool) -> Sentence {
     let sentence = Sentence::default();
     let sentence = match crashes.first() {
-        None => sentence.say("It handed evidence over, but no crash that has a name."),
+        None if quiet => sentence.say("It tells of its boots, and never handed over a crash."),
+        None => sentence.say("It handed evidence over, but no crash that is counted."),
         Some(newest) => sentence
             .strong(words::plural(node.crashes, "crash", "crashes"))
             .say(format!("; the newest on {}: ", words::minute(newest.at_us)))

@@ -14,9 +14,10 @@ use crate::chart::Days;
 use crate::paging::PAGE;
 use crate::problem::Error;
 use crate::store::crash::{self, Crash};
+use crate::store::node::{self, ArmedCounts};
 use crate::store::rollup::{self, OfRelease, OnDay};
 use crate::store::signature::{self, Signature, Sort, State as Triage};
-use crate::store::{evidence, node, wanted};
+use crate::store::{evidence, wanted};
 use crate::text::Text;
 
 /// Newest crashes on the page.
@@ -54,6 +55,8 @@ struct Numbers {
     nodes: i64,
     /// That handed something over in the last 24 hours.
     nodes_heard: i64,
+    /// Would a crash be captured: how many nodes of each state.
+    readiness: ArmedCounts,
     unnamed: i64,
     /// Debug files that crashes wait for.
     missing_images: i64,
@@ -91,6 +94,7 @@ async fn load(app: &App, now_us: i64) -> Result<Overview, Error> {
         signatures: signature::count(db).await?,
         nodes: node::count(db).await?,
         nodes_heard: node::count_heard(db, now_us - rollup::DAY_US).await?,
+        readiness: node::count_armed(db, now_us).await?,
         unnamed: evidence::count_unnamed(db).await?,
         missing_images: wanted::missing(db, 500).await?.len() as i64,
     };
@@ -188,6 +192,17 @@ fn todo(numbers: &Numbers, newest: &[Signature], now_us: i64) -> Vec<Task> {
             because: "nobody has looked at them".into(),
             href: "/signatures?sort=first".into(),
             act: "List",
+        });
+    }
+    let unarmed = numbers.readiness.unarmed;
+    if unarmed > 0 {
+        tasks.push(Task {
+            sign: "bad",
+            state: "not armed",
+            title: words::plural(unarmed, "node would leave nothing", "nodes would leave nothing"),
+            because: "a check of their own doctor fails, and says what mends it".into(),
+            href: "/nodes".into(),
+            act: "Arm",
         });
     }
     if numbers.missing_images > 0 {

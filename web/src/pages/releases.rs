@@ -105,17 +105,23 @@ fn row(kernel: String, first_us: i64, crashed: &[OfRelease], exposed: &[Exposure
 fn lede(releases: &[Row]) -> Sentence {
     let Some(newest) = releases.first() else { return "No kernel release was met yet.".into() };
     let sentence = Sentence::default().say("The newest release, ").code(&newest.kernel).say(", ");
-    match &newest.rate {
-        Some(rate) => sentence
-            .say("killed ")
-            .strong(words::plural(rate.crashes, "boot", "boots"))
-            .say(format!(" in {} node-days: ", words::count(rate.node_days.round() as i64)))
-            .strong(format!("{} per 1,000 node-days", rate.value()))
-            .say(format!(", between {} with 95 % confidence.", rate.range().replace(" – ", " and "))),
-        None => sentence.say("had ").strong(words::plural(newest.crashes, "crash", "crashes")).say(format!(
+    let Some(rate) = &newest.rate else {
+        return sentence.say("had ").strong(words::plural(newest.crashes, "crash", "crashes")).say(format!(
             " in {DAYS} days. A rate needs the days that nodes ran it, and no node has reported its boots."
-        )),
+        ));
+    };
+    let sentence = sentence
+        .say("killed ")
+        .strong(words::plural(rate.crashes, "boot", "boots"))
+        .say(format!(" in {} node-days", Rate::shown(rate.node_days)));
+    if rate.is_vague() {
+        return sentence.say(": ").strong("too little to tell a rate").say(".");
     }
+    let range = rate.range().replace(" – ", " and ");
+    sentence
+        .say(": ")
+        .strong(format!("{} per 1,000 node-days", rate.value()))
+        .say(format!(", between {range} with 95 % confidence."))
 }
 
 impl Releases {
