@@ -18,6 +18,7 @@ use crate::store::crash::{self, Crash};
 use crate::store::image::{self, Image};
 use crate::store::job::{self, Job};
 use crate::store::location::{self, Place};
+use crate::store::release;
 use crate::store::wanted::{self, Wanted};
 use crate::symbols::{KERNEL, opened};
 
@@ -69,7 +70,8 @@ pub async fn crash(app: &Arc<App>, job: &Job) -> Result<(), Error> {
     };
     let Reading { mut parsed, .. } = reading;
     let mut report = parsed.reports.swap_remove(number);
-    let wanted = wanted(&crash.kernel, &parsed, &report);
+    let build_id = release::build_id_of(app.store.read(), crash.id).await?;
+    let wanted = wanted(&crash.kernel, build_id, &parsed, &report);
     let mut images: ByModule<Image> = BTreeMap::new();
     for (module, wanted) in &wanted {
         if let Some(image) = image::find(app.store.read(), wanted).await? {
@@ -132,8 +134,9 @@ pub async fn pasted(app: &App, mut parsed: Parsed, number: usize) -> Result<(Par
         return Ok((parsed, Located::default()));
     };
     let kernel = parsed.kernel.release.clone().unwrap_or_default();
+    let build_id = parsed.kernel.build_id.as_ref().map(|id| id.as_bytes().to_vec());
     let mut images: ByModule<Image> = BTreeMap::new();
-    for (module, wanted) in wanted(&kernel, &parsed, &report) {
+    for (module, wanted) in wanted(&kernel, build_id, &parsed, &report) {
         if let Some(image) = image::find(app.store.read(), &wanted).await? {
             images.insert(module, image);
         }
@@ -167,8 +170,9 @@ pub async fn known(app: &App, crash: &Crash, parsed: &Parsed, report: &Report) -
     // A file that contradicts the log is at hand and still missing: its lines are not this crash's.
     let missing: BTreeSet<String> =
         wanted::missing_of(db, crash.id).await?.into_iter().map(|m| m.name).collect();
+    let build_id = release::build_id_of(db, crash.id).await?;
     let mut images: ByModule<Image> = BTreeMap::new();
-    for (module, wanted) in wanted(&crash.kernel, parsed, report) {
+    for (module, wanted) in wanted(&crash.kernel, build_id, parsed, report) {
         // Without a file at hand what was found with one still holds.
         if let Some(image) = image::find(db, &wanted).await?
             && !(image.lines && missing.contains(&wanted.name))
@@ -198,19 +202,27 @@ async fn one(app: &App, images: &ByModule<Image>, frame: &Frame) -> Result<Optio
     Ok(answer.and_then(|answer| serde_json::from_str(&answer).ok()))
 }
 
-/// The debug files that the frames of a report are in.
-fn wanted(kernel: &str, parsed: &Parsed, report: &Report) -> ByModule<Wanted> {
+/// The debug files that the frames of a report are in. The log seldom prints the kernel's build-id; the node knows it.
+fn wanted(
+    kernel: &str,
+    kernel_build_id: Option<Vec<u8>>,
+    parsed: &Parsed,
+    report: &Report,
+) -> ByModule<Wanted> {
     let mut wanted: ByModule<Wanted> = BTreeMap::new();
     for frame in frames(report) {
         let listed = || parsed.modules.iter().find(|listed| Some(&listed.name) == frame.module.as_ref());
         let build_id = match &frame.module {
-            None => parsed.kernel.build_id.as_ref(),
-            Some(_) => frame.build_id.as_ref().or_else(|| listed()?.build_id.as_ref()),
+            None => kernel_build_id.clone(),
+            Some(_) => {
+                let printed = frame.build_id.as_ref().or_else(|| listed()?.build_id.as_ref());
+                printed.map(|id| id.as_bytes().to_vec())
+            }
         };
         wanted.entry(frame.module.clone()).or_insert_with(|| Wanted {
             kernel: kernel.to_owned(),
             name: frame.module.clone().unwrap_or_else(|| KERNEL.to_owned()),
-            build_id: build_id.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
+            build_id: build_id.unwrap_or_default(),
         });
     }
     wanted

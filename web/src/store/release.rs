@@ -34,6 +34,15 @@ pub async fn upsert(db: &mut SqliteConnection, release: &Release<'_>, at_us: i64
     .await
 }
 
+/// The build-id of the kernel that a crash was of; `None` when neither log nor manifest tells it.
+pub async fn build_id_of(db: impl sqlx::SqliteExecutor<'_>, crash: i64) -> Result<Option<Vec<u8>>> {
+    sqlx::query_scalar("SELECT r.build_id FROM crash c JOIN release r ON r.id = c.release_id WHERE c.id = $1")
+        .bind(crash)
+        .fetch_optional(db)
+        .await
+        .map(Option::flatten)
+}
+
 /// The kernel releases that were met, newest first, with when each was first met.
 pub async fn list(db: impl sqlx::SqliteExecutor<'_>, limit: u32) -> Result<Vec<(String, i64)>> {
     sqlx::query_as(

@@ -160,6 +160,21 @@ fn fetched_from_a_server_that_has_it() {
     });
 }
 
+/// The log does not print it, but the node saw which kernel it was.
+#[test]
+fn the_kernel_is_wanted_by_the_build_id_that_its_node_told() {
+    let service = Service::start();
+    let log = crate::harness::oops(61);
+    let mut manifest = manifest(3, &log);
+    manifest.host.build_id = "ef".repeat(20);
+    let (path, parcel) = parcel(manifest, &log);
+    assert_eq!(service.send("PUT", &path, &service.token("ingest"), &parcel).status, 201);
+    service.settle();
+    let missing = service.json("/api/v1/symbols/missing");
+    let kernel = missing["items"].as_array().unwrap().iter().find(|item| item["name"] == "vmlinux").unwrap();
+    assert_eq!(kernel["build_id"], "ef".repeat(20), "{missing}");
+}
+
 /// Nobody is asked unless the service was told whom: the default is silence, whatever the environment says.
 #[test]
 fn without_a_server_nobody_is_asked() {
