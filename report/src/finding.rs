@@ -3,13 +3,16 @@
 //! None of these is a software signature. Hardware errors are grouped inside one machine by `key` and never across
 //! machines by function.
 
+mod acpi;
+mod efi;
 mod firmware;
+mod lockdown;
 mod machine_check;
 mod memory_controller;
 mod nmi;
 mod oom;
 mod pcie;
-mod platform;
+mod watchdog;
 
 use std::sync::LazyLock;
 
@@ -79,7 +82,7 @@ pub enum Family {
 const FINDINGS_MAX: usize = 256;
 
 /// One of these words stands in every line of a finding.
-const WORDS: [&str; 19] = [
+const WORDS: [&str; 27] = [
     "[Hardware Error]",
     "EDAC ",
     "Memory failure: ",
@@ -93,9 +96,17 @@ const WORDS: [&str; 19] = [
     "oom-kill:constraint=",
     "Out of memory: Kill",
     "ut of memory: Killed process",
+    "ut of memory (oom_kill_allocating_task): Killed process",
+    "error status/mask=",
+    "(First)",
+    "DPC: containment event",
     "pretimeout event",
+    "watchdog did not stop!",
     "Page fault caused by firmware",
+    "exception occurred in EFI runtime service",
+    "disabled EFI Runtime Services",
     "ACPI Error: ",
+    "ACPI Exception: ",
     "ACPI BIOS Error",
     "Lockdown: ",
     "Previous system reset reason",
@@ -143,7 +154,10 @@ fn take(log: &Log, line: usize, findings: &mut Vec<Finding>) {
         .or_else(|| pcie::begin(text))
         .or_else(|| nmi::begin(text))
         .or_else(|| oom::begin(text))
-        .or_else(|| platform::begin(text));
+        .or_else(|| watchdog::begin(text))
+        .or_else(|| efi::begin(text))
+        .or_else(|| acpi::begin(text))
+        .or_else(|| lockdown::begin(text));
     if let Some(mut finding) = begun {
         finding.line = line;
         finding.at = log.lines()[line].time;

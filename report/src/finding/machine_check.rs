@@ -16,6 +16,9 @@ pub(super) fn begin(text: &str) -> Option<Finding> {
             "machine check events were logged elsewhere",
         ));
     }
+    if let Some(finding) = amd(rest) {
+        return Some(finding);
+    }
     let (cpu, rest) = rest.strip_prefix("CPU ")?.split_once(": ")?;
     let (status, fatal) = match rest.strip_prefix("Machine Check Exception: ") {
         Some(status) => (status, true),
@@ -41,6 +44,28 @@ pub(super) fn begin(text: &str) -> Option<Finding> {
         for (bit, name) in [(63, "valid"), (61, "uncorrected"), (57, "context-corrupt")] {
             finding.field(name, if status >> bit & 1 == 1 { "yes" } else { "no" });
         }
+    }
+    Some(finding)
+}
+
+/// The decoder of AMD's machines (drivers/edac/mce_amd.c) prints the status with its flags:
+/// `CPU:0 (17:31:0) MC16_STATUS[Over|CE|MiscV|-|AddrV|-|-|SyndV|CECC|-|-|-]: 0xdc2040000000011b`.
+fn amd(rest: &str) -> Option<Finding> {
+    let (cpu, rest) = rest.strip_prefix("CPU:")?.split_once(' ')?;
+    let (_, rest) = rest.split_once(" MC")?;
+    let (bank, rest) = rest.split_once("_STATUS[")?;
+    let (flags, value) = rest.split_once("]: 0x")?;
+    let flagged = |flag: &str| flags.split('|').any(|known| known == flag);
+    let code = value.get(12..16)?;
+    let word = if flagged("UE") || flagged("UC") { "uncorrected" } else { "logged" };
+    let mut finding = Finding::new(
+        Family::MachineCheck,
+        format!("bank {bank} code {code}"),
+        format!("{word} machine check on CPU {cpu}, bank {bank}, code {code}"),
+    );
+    finding.fatal = flagged("PCC");
+    for (name, value) in [("cpu", cpu), ("bank", bank), ("flags", flags), ("status", value)] {
+        finding.field(name, value);
     }
     Some(finding)
 }
@@ -94,6 +119,20 @@ mod tests {
         assert_eq!(finding.get("victim"), Some("copy_it+0x6/0x20"));
         assert_eq!(finding.get("context-corrupt"), Some("no"));
         assert!(finding.text.ends_with("Data load in unrecoverable area of kernel"));
+    }
+
+    #[test]
+    fn the_decoder_of_amd_has_words_of_its_own() {
+        let found = check(
+            "\
+[    5.000001] [Hardware Error]: System Fatal error.
+[    5.000002] [Hardware Error]: CPU:8 (19:1:1) MC17_STATUS[-|UE|MiscV|AddrV|PCC|-|SyndV|UECC|-|-|-]: 0xbe2000000000011b
+[    5.000003] [Hardware Error]: Error Addr: 0x0000000123456780
+[    5.000004] [Hardware Error]: Unified Memory Controller Ext. Error Code: 0
+",
+            &[(MachineCheck, true, "bank 17 code 011b")],
+        );
+        assert_eq!(found[0].get("cpu"), Some("8"));
     }
 
     #[test]

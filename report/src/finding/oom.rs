@@ -26,7 +26,8 @@ pub(super) fn more(finding: &mut Finding, text: &str) -> bool {
         }
         return true;
     }
-    let Some((before, rest)) = text.split_once("ut of memory: ") else { return false };
+    let killed = ["ut of memory: ", "ut of memory (oom_kill_allocating_task): "];
+    let Some((before, rest)) = killed.iter().find_map(|word| text.split_once(word)) else { return false };
     let Some(rest) = rest.strip_prefix("Killed process ").or_else(|| rest.strip_prefix("Kill process "))
     else {
         return false;
@@ -53,9 +54,11 @@ mod tests {
 [   50.000002] oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),oom_memcg=/job,task_memcg=/job,task=java,pid=77,uid=0
 [   50.000003] Memory cgroup out of memory: Killed process 77 (java) total-vm:1kB, anon-rss:1kB
 [   60.000001] Out of memory: Killed process 78 (cc1plus) total-vm:1kB
+[   70.000001] Out of memory (oom_kill_allocating_task): Killed process 79 (ld) total-vm:1kB
 ",
-            &[(OutOfMemory, false, "oom"), (OutOfMemory, false, "oom")],
+            &[(OutOfMemory, false, "oom"); 3],
         );
+        assert_eq!(found[2].get("killed"), Some("ld"));
         assert_eq!((found[0].get("asked-by"), found[0].get("killed")), (Some("java"), Some("java")));
         assert_eq!(found[0].get("oom_memcg"), Some("/job"));
         assert!(found[0].text.contains("memory cgroup") && found[1].text.contains("the machine"));
