@@ -74,12 +74,28 @@ fn of_panic(drafts: &mut Vec<Draft>, panic: usize, rules: &Rules, keep_echo: boo
             "nothing ties the panic to a report: the nearest before it is taken for the cause",
         ));
     }
+    if let Some(first) = together(drafts, cause) {
+        notes.push(Note::at(
+            "stalls-together",
+            drafts[first].line,
+            format!("it began within a minute of the death: {} may be the root", drafts[first].report.title),
+        ));
+    }
     fatal(&mut drafts[cause], format!("{}: the panic in line {} came from it ({how})", rule.id, line + 1));
     drafts[panic].verdict = Some(format!("{}: the end of another report", rule.id));
     if !keep_echo {
         // The panic told nothing of its own. Others of the same boot come from other CPUs, after the death.
         drafts.remove(panic);
     }
+}
+
+/// Stalls, lockups and hung tasks within a minute are one event: the first of them leads, the others are its victims.
+fn together(drafts: &[Draft], cause: usize) -> Option<usize> {
+    const WITHIN_MICROS: u64 = 60_000_000;
+    let death = drafts[cause].report.at?.0;
+    let soon = |draft: &Draft| draft.report.at.is_some_and(|at| death.saturating_sub(at.0) <= WITHIN_MICROS);
+    let stalls = |draft: &Draft| draft.family == "hangs" && soon(draft);
+    drafts[..cause].iter().position(stalls).filter(|_| stalls(&drafts[cause]))
 }
 
 fn fatal(draft: &mut Draft, verdict: String) {
