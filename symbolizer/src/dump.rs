@@ -70,7 +70,7 @@ impl<'l> Places<'l> {
 
     /// Folders that a path in the kernel's source may begin with, to be left out for people.
     pub fn source_roots(&self) -> Vec<String> {
-        self.kernel.iter().map(|image| image.source_root()).collect()
+        self.kernel.iter().flat_map(|image| image.source_roots()).collect()
     }
 }
 

@@ -23,6 +23,7 @@ use crate::symtab::{self, Symbol, Symbols};
 use crate::system_map;
 use crate::text::{self, CodeMatch};
 use crate::unit::Slice;
+use crate::vmlinuz;
 
 /// `struct module` has the name 24 bytes in (include/linux/module.h: state, list, name), on 64-bit machines.
 const NAME_IN_THIS_MODULE: usize = 24;
@@ -80,7 +81,8 @@ pub(crate) struct Object {
 }
 
 impl Image {
-    /// Opens an object (`vmlinux`, `.ko`, `.ko.debug`, `.ko.gz`, `.ko.xz`, `.ko.zst`) or an index.
+    /// Opens an object (`vmlinux`, `.ko`, `.ko.debug`, `.ko.gz`, `.ko.xz`, `.ko.zst`), a kernel packed for booting
+    /// (`vmlinuz`, `Image.gz`; it has names only), a `System.map`, or an index.
     pub fn open(path: &Path) -> Result<Image, Error> {
         Image::read(path).map_err(|e| e.at(path))
     }
@@ -121,6 +123,9 @@ impl Image {
         }
         if let Some(symbols) = system_map::read(&bytes) {
             return system_map::index(&symbols?, release_of_path(path)).map(indexed);
+        }
+        if let Some(kernel) = vmlinuz::unpacked(&bytes)? {
+            return vmlinuz::index(&kernel, release_of_path(path)).map(indexed);
         }
         let elf = Elf::parse(&bytes)?;
         let (build_id, kind) = (elf.build_id(&bytes), kind(&elf, &bytes, path));
@@ -322,8 +327,9 @@ impl Image {
         else {
             return Ok(None);
         };
-        let from = start.max(from);
-        let Some(text) = self.text(from, code.bytes.len())? else { return Ok(None) };
+        // Addresses that the ends of the line cut off are seen whole.
+        let from = from.max(start.saturating_sub(3));
+        let Some(text) = self.text(from, code.bytes.len() + 6)? else { return Ok(None) };
         let byte = |distance: i64| {
             let at = address.wrapping_add_signed(distance);
             let byte = text.get(usize::try_from(at.checked_sub(from)?).ok()?)?;
@@ -395,22 +401,26 @@ impl Image {
         }
     }
 
-    /// The folder of the sources, with its slash; to be taken off paths that people read. Empty when not known.
-    pub fn source_root(&self) -> String {
+    /// The folders of the sources, each with its slash; to be taken off paths that people read.
+    pub fn source_roots(&self) -> Vec<String> {
         if let Some(debug) = &self.debug {
-            return debug.source_root();
+            return debug.source_roots();
         }
         let whole = match &self.source {
             Source::Index(index) => Some(&**index),
             Source::Object(object) => object.whole.get(),
         };
         if let Some(index) = whole {
-            return index.meta().source_root.clone();
+            return index.meta().source_roots.clone();
         }
-        // faddr2line's way: what stands before `init/main.c`, where `start_kernel` is.
-        let start = self.symbols().ok().and_then(|symbols| symbols.symbols_named("start_kernel").next());
-        let at = start.and_then(|start| self.lookup(start.address).ok()).unwrap_or_default();
-        at.last().and_then(|at| source_root(&at.file)).unwrap_or_default()
+        // faddr2line's way: where a function is that every kernel has.
+        let symbols = self.symbols().ok().filter(|_| self.kind == Kind::Kernel);
+        let place = |name: &&str| {
+            let at = symbols?.symbols_named(name).next()?.address;
+            Some(self.lookup(at).ok()?.pop()?.file)
+        };
+        let files: Vec<String> = LANDMARKS.iter().filter_map(|(symbol, _)| place(symbol)).collect();
+        source_roots(files.iter().map(String::as_str))
     }
 
     /// Addresses are counted from the lowest executable one. Nothing at 0 is text: old kernels have their per-CPU
@@ -420,9 +430,8 @@ impl Image {
         executable.map(|s| s.address).filter(|&address| address != 0).min().unwrap_or(0)
     }
 
-    /// What an index of this object says about it; `source_root` and `lines` are found while building.
+    /// What an index of this object says about it; `source_roots` and `lines` are found while building.
     pub(crate) fn meta(&self, elf: &Elf) -> Meta {
-        let executable: Vec<_> = elf.sections.iter().filter(|s| s.executable()).collect();
         Meta {
             tool: concat!("lastwords ", env!("CARGO_PKG_VERSION")).into(),
             kind: self.kind.clone(),
@@ -430,8 +439,8 @@ impl Image {
             build_id: self.build_id.clone(),
             release: self.release().map(str::to_string),
             base: self.base(elf),
-            sections: executable.iter().map(|s| (s.name.clone(), s.address, s.size)).collect(),
-            source_root: String::new(),
+            sections: sections(elf),
+            source_roots: Vec::new(),
             lines: false,
         }
     }
@@ -482,20 +491,49 @@ impl Object {
         if let Some(vermagic) = contents(".modinfo").and_then(|info| modinfo(info, b"vermagic=")) {
             return vermagic.split_ascii_whitespace().next().map(str::to_string);
         }
-        let rodata = contents(".rodata")?;
-        memchr::memmem::find_iter(rodata, b"Linux version ").find_map(|at| {
-            // The banner itself, not the format string of a message: the release begins with a digit.
-            let text = string_at(rodata, at + b"Linux version ".len());
-            let release =
-                text.split(|&b| b == b' ').next().filter(|r| r.first().is_some_and(u8::is_ascii_digit))?;
-            String::from_utf8(release.to_vec()).ok()
-        })
+        release_of_banner(contents(".rodata")?)
     }
 }
 
-/// The folder of the sources, when this is the path of the file that every kernel has.
-pub(crate) fn source_root(path: &str) -> Option<String> {
-    path.strip_suffix("init/main.c").filter(|root| root.ends_with('/')).map(str::to_string)
+/// The release in the banner of a kernel: `Linux version 6.1.0-56-amd64 (…`.
+pub(crate) fn release_of_banner(rodata: &[u8]) -> Option<String> {
+    memchr::memmem::find_iter(rodata, b"Linux version ").find_map(|at| {
+        // The banner itself, not the format string of a message: the release begins with a digit.
+        let text = string_at(rodata, at + b"Linux version ".len());
+        let release =
+            text.split(|&b| b == b' ').next().filter(|r| r.first().is_some_and(u8::is_ascii_digit))?;
+        String::from_utf8(release.to_vec()).ok()
+    })
+}
+
+/// The executable sections: name, address, size.
+pub(crate) fn sections(elf: &Elf) -> Vec<(String, u64, u64)> {
+    let executable = elf.sections.iter().filter(|s| s.executable());
+    executable.map(|s| (s.name.clone(), s.address, s.size)).collect()
+}
+
+/// Functions that every kernel (of an architecture) has, and their files.
+const LANDMARKS: [(&str, &str); 4] = [
+    ("start_kernel", "init/main.c"),
+    ("entry_SYSCALL_64", "arch/x86/entry/entry_64.S"),
+    ("cpu_switch_to", "arch/arm64/kernel/entry.S"),
+    ("handle_exception", "arch/riscv/kernel/entry.S"),
+];
+
+/// What stands before the landmarks among these paths: each folder once, in the order of [`LANDMARKS`].
+pub(crate) fn source_roots<'p>(paths: impl Iterator<Item = &'p str>) -> Vec<String> {
+    let mut roots = [const { None }; LANDMARKS.len()];
+    for path in paths {
+        for (root, (_, file)) in roots.iter_mut().zip(LANDMARKS) {
+            if root.is_none() {
+                *root = path.strip_suffix(file).filter(|root| root.ends_with('/'));
+            }
+        }
+    }
+    let mut found: Vec<String> = roots.into_iter().flatten().map(str::to_string).collect();
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|root| seen.insert(root.clone()));
+    found
 }
 
 fn kind(elf: &Elf, bytes: &[u8], path: &Path) -> Kind {
@@ -525,10 +563,33 @@ fn modinfo<'a>(info: &'a [u8], key: &[u8]) -> Option<&'a str> {
 /// `…/vmlinux-RELEASE`, `…/lib/modules/RELEASE/…`: separate debug files often have no text to ask.
 fn release_of_path(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
-    if let Some(release) = name.strip_prefix("vmlinux-").or_else(|| name.strip_prefix("System.map-")) {
+    let prefixes = ["vmlinux-", "vmlinuz-", "System.map-"];
+    if let Some(release) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) {
         return Some(release.strip_suffix(".debug").unwrap_or(release).to_string());
     }
     let mut parts = path.iter().map(|part| part.to_string_lossy());
     parts.find(|part| part == "modules")?;
     parts.next().filter(|part| part.starts_with(|c: char| c.is_ascii_digit())).map(Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c_and_assembly_may_have_roots_of_their_own() {
+        let paths = [
+            "debian/build/build_amd64_none_cloud-amd64/kernel/fork.c",
+            "debian/build/build_amd64_none_cloud-amd64/init/main.c",
+            "/build/reproducible-path/linux-6.1.192/arch/x86/entry/entry_64.S",
+            "/elsewhere/init/main.c",
+            "init/main.c",
+        ];
+        let want = ["debian/build/build_amd64_none_cloud-amd64/", "/build/reproducible-path/linux-6.1.192/"];
+        assert_eq!(source_roots(paths.into_iter()), want);
+        assert_eq!(
+            source_roots(["/src/init/main.c", "/src/arch/arm64/kernel/entry.S"].into_iter()),
+            ["/src/"]
+        );
+    }
 }

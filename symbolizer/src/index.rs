@@ -39,8 +39,9 @@ pub struct Meta {
     pub base: u64,
     /// The executable sections: name, address, size. Addresses of a module are ours, see `elf.rs`.
     pub sections: Vec<(String, u64, u64)>,
-    /// The folder of the kernel's sources, with a slash at its end; empty when not known.
-    pub source_root: String,
+    /// The folders of the kernel's sources as compilers saw them, each with a slash at its end. Debian's have two: C
+    /// is compiled in the build folder, assembly is named by its absolute path.
+    pub source_roots: Vec<String>,
     /// Whether there was debug information, or only symbols.
     pub lines: bool,
 }
@@ -56,7 +57,7 @@ impl Meta {
             release: None,
             base,
             sections: Vec::new(),
-            source_root: String::new(),
+            source_roots: Vec::new(),
             lines: false,
         }
     }

@@ -26,6 +26,7 @@ mod foreign;
 mod image;
 mod index;
 pub mod input;
+mod kallsyms;
 mod lazy;
 mod relocate;
 mod resolve;
@@ -37,6 +38,7 @@ mod system_map;
 pub mod terminal;
 mod text;
 mod unit;
+mod vmlinuz;
 
 pub use bytes::decompress;
 pub use disassemble::{Instruction, listing};

@@ -87,7 +87,8 @@ pub fn resolve_report(parsed: &Parsed, report: &Report, library: &Library) -> Re
             resolved.resolution = None;
         }
     }
-    let roots: BTreeSet<String> = work.images.values().flatten().map(|image| image.source_root()).collect();
+    let roots: BTreeSet<String> =
+        work.images.values().flatten().flat_map(|image| image.source_roots()).collect();
     ResolvedReport {
         ip,
         code,
@@ -96,7 +97,7 @@ pub fn resolve_report(parsed: &Parsed, report: &Report, library: &Library) -> Re
         missing: work.missing.into_iter().collect(),
         mismatched: mismatched.into_iter().collect(),
         failures: work.failures.into_iter().collect(),
-        source_roots: roots.into_iter().filter(|root| !root.is_empty()).collect(),
+        source_roots: roots.into_iter().collect(),
     }
 }
 

@@ -204,9 +204,9 @@ fn list(root: &Path) -> HashMap<String, Vec<PathBuf>> {
     by_name
 }
 
-/// `vmlinux`, `vmlinux-6.1.0`, `vmlinux.debug`, `System.map-6.1.0` → the kernel; `dm-mod.ko.debug`, `dm-mod.ko.xz` → `dm_mod`.
+/// `vmlinux`, `vmlinux-6.1.0`, `vmlinux.debug`, `vmlinuz-6.1.0`, `System.map-6.1.0` → the kernel; `dm-mod.ko.debug`, `dm-mod.ko.xz` → `dm_mod`.
 fn key_of(file: &str) -> Option<String> {
-    if file.starts_with("vmlinux") || file.starts_with("System.map") {
+    if ["vmlinux", "vmlinuz", "System.map"].iter().any(|prefix| file.starts_with(prefix)) {
         return Some(KERNEL.to_string());
     }
     let (name, ending) = file.split_once(".ko")?;
@@ -227,6 +227,7 @@ mod tests {
             ("xfs.ko.debug", Some("xfs")),
             ("xfs.ko.zst", Some("xfs")),
             ("xfs.kov", None),
+            ("vmlinuz-6.1.0", Some("")),
             ("System.map-6.1.0", Some("")),
             ("config-6.1.0", None),
         ] {

@@ -47,38 +47,45 @@ pub(crate) fn compare(
     text: impl Fn(i64) -> Option<u8>,
     kernel: Option<u64>,
 ) -> Option<CodeMatch> {
-    let mark = code.mark?;
+    let mark = code.mark? as i64;
     let printed = in_memory_order(code);
-    let ours: Vec<Option<u8>> = (0..printed.len()).map(|i| text(i as i64 - mark as i64)).collect();
-    let (mut compared, mut equal, mut at) = (0, 0, 0);
-    while let (Some(printed_here), Some(ours_here)) = (printed.get(at..), ours.get(at..)) {
-        let (Some(byte), Some(own)) = (printed_here.first(), ours_here.first()) else { break };
-        // An address in an instruction, whose table of relocations did not come with the image.
-        if kernel.is_some_and(|kernel| moved(printed_here, ours_here, kernel)) {
-            at += 4;
-            continue;
+    let mut counts = vec![true; printed.len()];
+    // Addresses in instructions, whose table of relocations did not come with the image.
+    for from in -3..printed.len() as i64 {
+        let known = |at: i64| usize::try_from(at).ok().and_then(|at| printed.get(at)).copied();
+        if let Some(kernel) = kernel
+            && moved(|at| known(from + at), |at| text(from + at - mark), kernel)
+        {
+            let to = usize::try_from(from + 4).unwrap_or(0).min(counts.len());
+            counts[usize::try_from(from).unwrap_or(0)..to].fill(false);
         }
-        if let Some(own) = own {
-            compared += 1;
-            equal += usize::from(own == byte);
-        }
-        at += 1;
     }
-    Some(CodeMatch { compared, equal })
+    let mut found = CodeMatch { compared: 0, equal: 0 };
+    for (at, (byte, _)) in printed.iter().zip(counts).enumerate().filter(|(_, (_, counts))| *counts) {
+        if let Some(own) = text(at as i64 - mark) {
+            found.compared += 1;
+            found.equal += usize::from(own == *byte);
+        }
+    }
+    Some(found)
 }
 
-/// Whether the two begin with one 32-bit address of the kernel's image, moved by KASLR in the printed bytes.
-fn moved(printed: &[u8], ours: &[Option<u8>], kernel: u64) -> bool {
-    let (Some(printed), Some(ours)) = (printed.first_chunk::<4>(), ours.first_chunk::<4>()) else {
-        return false;
+/// Whether ours are the four bytes of an address in the kernel's image, and what was printed (at the ends of the line
+/// only a part) is that address moved by KASLR.
+fn moved(printed: impl Fn(i64) -> Option<u8>, ours: impl Fn(i64) -> Option<u8>, kernel: u64) -> bool {
+    let own = [ours(0), ours(1), ours(2), ours(3)];
+    let [Some(a), Some(b), Some(c), Some(d)] = own else { return false };
+    let own = u32::from_le_bytes([a, b, c, d]);
+    let is = |address: u32| {
+        address
+            .to_le_bytes()
+            .iter()
+            .zip(0..)
+            .all(|(byte, at)| printed(at).is_none_or(|printed| printed == *byte))
     };
-    let [Some(a), Some(b), Some(c), Some(d)] = *ours else { return false };
-    let (printed, ours) = (u32::from_le_bytes(*printed), u32::from_le_bytes([a, b, c, d]));
-    let by = printed.wrapping_sub(ours);
-    by != 0
-        && by.is_multiple_of(KASLR_STEP)
-        && by < KASLR_RANGE
-        && (kernel as u32..(kernel as u32).saturating_add(KASLR_RANGE)).contains(&ours)
+    (kernel as u32..(kernel as u32).saturating_add(KASLR_RANGE)).contains(&own)
+        && !is(own)
+        && (KASLR_STEP..KASLR_RANGE).step_by(KASLR_STEP as usize).any(|by| is(own.wrapping_add(by)))
 }
 
 #[cfg(test)]
@@ -108,6 +115,8 @@ mod tests {
         let ours = [0x48, 0xc7, 0xc7, 0x78, 0x56, 0x34, 0x82, 0xc3];
         let with = |address: u32| [&[0x48, 0xc7, 0xc7][..], &address.to_le_bytes(), &[0xc3]].concat();
         assert_eq!(compared(&with(0x9e34_5678), &ours, &[true; 8]), (4, 4));
+        assert_eq!(compared(&with(0x9e74_5678)[..6], &ours, &[true; 8]), (3, 3), "cut off");
+        assert_eq!(compared(&with(0x9e74_5678)[5..], &ours[5..], &[true; 3]), (3, 1), "not ours to see");
         assert_eq!(compared(&with(0x9e34_5679), &ours, &[true; 8]), (8, 6));
     }
 

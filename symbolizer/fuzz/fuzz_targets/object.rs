@@ -28,5 +28,9 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let code = Code { bytes: bytes[..bytes.len().min(64)].to_vec(), unit: 1, mark: Some(8) };
     let _ = listing(&code, Arch::X86_64);
-    let _ = addresses.first().map(|&at| image.compare_code(at, &code));
+    for &at in &addresses {
+        let _ = image.compare_code(at, &code);
+        let _ = image.callee(at);
+    }
+    let _ = image.source_roots();
 });

@@ -48,10 +48,8 @@ pub(crate) fn build<'a>(
         tables[at] = table;
     }
     let ranges = join(&mut tables);
-    if meta.source_root.is_empty() {
-        let mut paths = tables.iter().flat_map(|table| &table.files);
-        meta.source_root = paths.find_map(|path| image::source_root(path)).unwrap_or_default();
-    }
+    let paths = tables.iter().flat_map(|table| &table.files);
+    meta.source_roots = image::source_roots(paths.map(String::as_str));
     meta.lines = tables.iter().any(|table| !table.packed.spans.is_empty());
 
     let mut strings = Strings::new();

@@ -19,7 +19,7 @@ use crate::error::Error;
 
 const MAGIC: &[u8; 8] = b"lwsymidx";
 /// Raised by every change that an older program would misread.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEADER: usize = 24;
 const ENTRY: usize = 24;
 
