@@ -1,7 +1,13 @@
 //! One made-up kernel in every container and compression: the same log, tasks and facts from each.
 
-use crate::fake_kernel::{AARCH64, Fake, Image, Offsets, STACK, VMALLOC, X86_64, code, memory_of};
-use crate::synthetic::{Kdump, Packing, elf, flatten, note};
+use crate::builder::code;
+use crate::builder::elf::{elf, note};
+use crate::builder::flattened::{Order, flatten};
+use crate::builder::image::Image;
+use crate::builder::kdump::{Kdump, Packing};
+use crate::builder::kernel::Fake;
+use crate::builder::tasks::{STACK, VMALLOC};
+use crate::builder::{AARCH64, Offsets, X86_64};
 use vmcore::{Dump, Format, Machine};
 
 /// Where the fake kernel has its BPF program.
@@ -37,7 +43,7 @@ fn check(dump: &Dump) {
     assert_eq!(facts.cgroup.as_deref(), Some("/kubepods.slice/pod-7"));
     assert_eq!(facts.taint.as_deref(), Some("O"));
     assert_eq!(facts.panic_message.as_deref(), Some("Kernel panic - not syncing: made up"));
-    assert_eq!(facts.registers.unwrap().get(pc), Some(code("__crash_kexec", 0x10)));
+    assert_eq!(facts.registers.unwrap().get(pc), Some(code::at("__crash_kexec", 0x10)));
     assert_eq!(facts.modules[0].name, "fake_driver");
     assert_eq!(facts.modules[0].build_id.as_ref().map(ToString::to_string), Some("ab".repeat(20)));
     assert_eq!(facts.bpf_programs[0].tag.as_deref(), Some("0123456789abcdef"));
@@ -54,18 +60,7 @@ fn stack(dump: &Dump, task: usize) -> String {
 }
 
 fn kdump(packing: Packing) -> Vec<u8> {
-    let image = Fake::new(X86_64).image;
-    let pages = image.pages();
-    Kdump {
-        pages: &pages,
-        vmcoreinfo: &image.info,
-        notes: &[],
-        packing,
-        version: 6,
-        excluded: &[],
-        split: None,
-    }
-    .write()
+    Kdump::of(&Fake::new(X86_64).image, packing).write()
 }
 
 #[test]
@@ -83,17 +78,24 @@ fn arm64_page_tables_frame_pointers_and_authentication_codes() {
     assert_eq!(dump.facts().machine, Machine::Aarch64);
     check(&dump);
     // KDUMP's header does not say which machine it is of; VMCOREINFO does.
-    let pages = image.pages();
-    let file = Kdump {
-        pages: &pages,
-        vmcoreinfo: &image.info,
-        notes: &[],
-        packing: Packing::Zlib,
-        version: 6,
-        excluded: &[],
-        split: None,
-    };
+    let file = Kdump::of(&image, Packing::Zlib);
     check(&vmcore::from_bytes(file.write()).unwrap());
+}
+
+#[test]
+fn arm64_with_pages_of_16_and_64_kib() {
+    for shift in [14, 16] {
+        let image = Fake::of(Image::with_pages(AARCH64, shift)).image;
+        check(&vmcore::from_bytes(elf(&image.pages(), AARCH64, &image.notes())).unwrap());
+        for packing in [Packing::Zlib, Packing::Lzo, Packing::Snappy, Packing::Zstd] {
+            let file = Kdump::of(&image, packing).write();
+            let dump = vmcore::from_bytes(file).unwrap();
+            check(&dump);
+            let mut small = Vec::new();
+            assert_eq!(dump.extract(&mut small).unwrap().page_size, 1 << shift);
+            check(&vmcore::from_bytes(small).unwrap());
+        }
+    }
 }
 
 #[test]
@@ -140,7 +142,7 @@ fn every_form_of_the_symbol_table() {
 fn a_frame_of_bpf_code_is_crossed_by_its_frame_pointer() {
     let mut image = Fake::new(X86_64).image;
     // The sleeper: what called schedule is the BPF program, which keeps a frame pointer.
-    let memory = memory_of(&image, VMALLOC + 3 * 2 * STACK);
+    let memory = image.memory_of(VMALLOC + 3 * 2 * STACK);
     image.put64(memory + STACK - 0x100 + 56 + 8, BPF + 0x20);
     let dump = vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap();
     assert_eq!(stack(&dump, 3), "schedule bpf_prog_0123456789abcdef_watch ret_from_fork?");
@@ -154,13 +156,13 @@ fn an_exception_on_another_stack_leads_back_to_the_tasks() {
     let (own, other) = (VMALLOC + 2 * 2 * STACK, VMALLOC + 0x40_0000);
     let memory = image.alloc(4096, 4096);
     image.map(other, Image::physical(memory) | 3, 12);
-    image.put64(memory + 0x100, code("entry_SYSCALL_64", 0x60));
+    image.put64(memory + 0x100, code::at("entry_SYSCALL_64", 0x60));
     let (regs, sp) = (memory + 0x108, own + STACK - 0x100 + 56);
-    for (offset, value) in [(32, own + STACK - 0x80), (128, code("schedule", 0x20)), (152, sp)] {
+    for (offset, value) in [(32, own + STACK - 0x80), (128, code::at("schedule", 0x20)), (152, sp)] {
         image.put64(regs + offset, value);
     }
     let notes = image.registers_of_cpu_0;
-    image.put64(notes + 20 + 112 + 8 * 16, code("do_syscall_64", 0x50));
+    image.put64(notes + 20 + 112 + 8 * 16, code::at("do_syscall_64", 0x50));
     image.put64(notes + 20 + 112 + 8 * 19, other + 0x100);
     let dump = vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap();
     assert_eq!(stack(&dump, 2), "do_syscall_64 entry_SYSCALL_64 schedule worker_thread ret_from_fork");
@@ -187,31 +189,44 @@ fn every_compression_of_kdump() {
 }
 
 #[test]
-fn older_kdump_headers() {
-    let image = Fake::new(X86_64).image;
-    for version in 3..=6 {
-        let pages = image.pages();
-        let file = Kdump {
-            pages: &pages,
-            vmcoreinfo: &image.info,
-            notes: &[],
-            packing: Packing::Zlib,
-            version,
-            excluded: &[],
-            split: None,
-        };
+fn every_kdump_header() {
+    let mut image = Fake::new(X86_64).image;
+    // Up to version 2 the header does not say where VMCOREINFO is: its page is searched for.
+    let at = image.alloc(4096, 4096);
+    image.put(at, image.info.clone().as_bytes());
+    for version in 1..=6 {
+        let file = Kdump { version, ..Kdump::of(&image, Packing::Zlib) };
         check(&vmcore::from_bytes(file.write()).unwrap());
     }
+    // The notes of a dump come with version 4; the registers are in them.
+    let notes = [image.notes(), note("CORE", 1, &[0; 336])].concat();
+    let file = Kdump { vmcoreinfo: String::new(), notes, version: 4, ..Kdump::of(&image, Packing::Raw) };
+    check(&vmcore::from_bytes(file.write()).unwrap());
 }
 
 #[test]
-fn flattened_streams_of_both() {
+fn a_dump_that_ran_out_of_space_says_so_and_is_read() {
+    let image = Fake::new(X86_64).image;
+    let file = Kdump { incomplete: true, ..Kdump::of(&image, Packing::Zlib) };
+    let dump = vmcore::from_bytes(file.write()).unwrap();
+    assert_eq!(dump.notes()[0].code, "dump-incomplete");
+    assert_eq!(dump.tasks().tasks.len(), 4);
+    // The same mark in an ELF core is a bit of e_flags.
+    let mut core = elf(&image.pages(), X86_64, &image.notes());
+    core[48] = 1;
+    assert_eq!(vmcore::from_bytes(core).unwrap().notes()[0].code, "dump-incomplete");
+}
+
+#[test]
+fn flattened_streams_of_both_in_any_order() {
     let image = Fake::new(X86_64).image;
     for file in [kdump(Packing::Lzo), elf(&image.pages(), X86_64, &image.notes())] {
-        for size in [1 << 12, 1000] {
-            let dump = vmcore::from_bytes(flatten(&file, size)).unwrap();
-            assert!(dump.flattened());
-            check(&dump);
+        for order in [Order::AsInFile, Order::Backwards, Order::OddFirst, Order::Rewritten] {
+            for size in [1 << 12, 1000] {
+                let dump = vmcore::from_bytes(flatten(&file, size, order)).unwrap();
+                assert!(dump.flattened());
+                check(&dump);
+            }
         }
     }
 }
@@ -226,15 +241,7 @@ fn a_split_set_is_one_dump() {
     let mut paths = Vec::new();
     // The second half first: names and order tell nothing.
     for (i, split) in [middle..last, 0..middle].into_iter().enumerate() {
-        let file = Kdump {
-            pages: &pages,
-            vmcoreinfo: &image.info,
-            notes: &[],
-            packing: Packing::Zlib,
-            version: 6,
-            excluded: &[],
-            split: Some(split),
-        };
+        let file = Kdump { split: Some(split), ..Kdump::of(&image, Packing::Zlib) };
         paths.push(folder.path().join(format!("vmcore.{i}")));
         std::fs::write(&paths[i], file.write()).unwrap();
     }
@@ -256,6 +263,16 @@ fn packed_files_are_unpacked_on_the_way() {
         let path = folder.path().join(name);
         std::fs::write(&path, &bytes).unwrap();
         check(&vmcore::open(&path).unwrap());
+        let refused = vmcore::open_within(&path, plain.len() as u64 - 1).err().unwrap();
+        assert_eq!(
+            refused.to_string(),
+            format!("the packed dump is larger than {} bytes when unpacked", plain.len() - 1)
+        );
+        if name == "gz" {
+            // What was cut off a packed file is cut off the dump.
+            std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+            assert_eq!(vmcore::open(&path).unwrap().notes()[0].code, "dump-cut");
+        }
     }
 }
 

@@ -1,9 +1,14 @@
 //! Damage on purpose: cuts, flipped bits, missing pages, lists in circles. Notes or a clear error, never
 //! more.
 
-use crate::fake_kernel::{Fake, Image, X86_64, task};
+use crate::builder::X86_64;
+use crate::builder::elf::elf;
+use crate::builder::flattened::{Order, flatten};
+use crate::builder::image::Image;
+use crate::builder::kdump::{Kdump, Packing};
+use crate::builder::kernel::Fake;
+use crate::builder::tasks::task;
 use crate::reference::artifact;
-use crate::synthetic::{Kdump, Packing, elf, flatten};
 use std::time::{Duration, Instant};
 use vmcore::Dump;
 
@@ -39,24 +44,13 @@ fn survive(bytes: Vec<u8>) -> Option<Dump> {
 fn files() -> Vec<Vec<u8>> {
     let image = Fake::new(X86_64).image;
     let pages = image.pages();
-    let kdump = |packing| {
-        Kdump {
-            pages: &pages,
-            vmcoreinfo: &image.info,
-            notes: &[],
-            packing,
-            version: 6,
-            excluded: &[],
-            split: None,
-        }
-        .write()
-    };
+    let kdump = |packing| Kdump::of(&image, packing).write();
     let core = elf(&pages, X86_64, &image.notes());
     vec![
         kdump(Packing::Zlib),
         kdump(Packing::Lzo),
         kdump(Packing::Raw),
-        flatten(&kdump(Packing::Zstd), 4096),
+        flatten(&kdump(Packing::Zstd), 4096, Order::OddFirst),
         core,
     ]
 }
@@ -194,15 +188,7 @@ fn each_missing_page_costs_only_what_was_on_it() {
     for &gone in pages.keys() {
         let mut rest = pages.clone();
         rest.remove(&gone);
-        let file = Kdump {
-            pages: &rest,
-            vmcoreinfo: &image.info,
-            notes: &[],
-            packing: Packing::Raw,
-            version: 6,
-            excluded: &[gone],
-            split: None,
-        };
+        let file = Kdump { pages: rest, excluded: vec![gone], ..Kdump::of(&image, Packing::Raw) };
         survive(file.write());
     }
 }

@@ -1,7 +1,8 @@
 //! The log formats before 5.10, made up record by record.
 
-use crate::fake_kernel::{Image, X86_64};
-use crate::synthetic::elf;
+use crate::builder::X86_64;
+use crate::builder::elf::elf;
+use crate::builder::image::Image;
 
 fn log(image: &Image) -> vmcore::Log {
     vmcore::from_bytes(elf(&image.pages(), X86_64, &image.notes())).unwrap().log()

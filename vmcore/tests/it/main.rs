@@ -2,10 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod builder;
 mod containers;
 mod damage;
-mod fake_kernel;
 mod logs;
 mod reference;
 mod summary;
-mod synthetic;

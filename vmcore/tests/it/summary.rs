@@ -1,9 +1,10 @@
 //! The summary: what was read from a dump comes back from its document, and a stranger's document is refused
 //! when it is too much.
 
-use crate::fake_kernel::{AARCH64, Fake, X86_64};
+use crate::builder::elf::elf;
+use crate::builder::kernel::Fake;
+use crate::builder::{AARCH64, X86_64};
 use crate::reference::artifact;
-use crate::synthetic::elf;
 use vmcore::{Dump, Error, Excerpt, Summary};
 
 fn fake(machine: u16) -> Dump {

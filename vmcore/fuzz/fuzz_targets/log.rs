@@ -1,0 +1,4 @@
+//! Damage in the log's ring of a kernel that is sound otherwise.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| vmcore_fuzz::part("log", data));

@@ -1,0 +1,4 @@
+//! Damage in tasks and their stacks of a kernel that is sound otherwise.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| vmcore_fuzz::part("tasks", data));
