@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
         })?;
         let damage = named
             .corrupted
-            .or_else(|| corrupted::check(log, &body, &named.title, named.format, self.profile))
+            .or_else(|| corrupted::check(log, &body, &named.uncleaned, named.format, self.profile))
             .or(self.console_lost.then_some(Corrupted::ConsoleLost));
         let (facts, end, closed) = self.facts_of(index);
         let aftermath = self.aftermath(end, closed);

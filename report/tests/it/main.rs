@@ -4,6 +4,7 @@
 
 mod architectures;
 mod artifacts;
+mod bodies;
 mod convention;
 mod corpus;
 mod deaths;
