@@ -2,6 +2,7 @@
 //! time; never a panic.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use symbolizer::{Image, Library, Wanted, chain};
@@ -12,7 +13,7 @@ use crate::{RELEASES, module_path};
 const SECONDS: u64 = 20;
 
 /// Opens an object and asks everything of it.
-fn exercise(path: &std::path::Path) -> Result<usize, String> {
+fn exercise(path: &Path) -> Result<usize, String> {
     let image = Image::open(path).map_err(|e| chain(&e))?;
     let index = image.index().map_err(|e| chain(&e))?;
     let mut found = 0;
@@ -24,33 +25,87 @@ fn exercise(path: &std::path::Path) -> Result<usize, String> {
     Ok(found)
 }
 
+/// xorshift64*, of a seed that a failure names.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
+    }
+}
+
+/// A module, an object of another machine, one of linked sections with a supplementary file.
+fn objects() -> [PathBuf; 3] {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    [module_path(RELEASES[0]), data.join("arm64.o"), data.join("dwz/first.elf")]
+}
+
 #[test]
-fn flipped_bytes_and_cut_files_give_an_error_with_its_file_or_an_answer() {
-    let bytes = std::fs::read(module_path(RELEASES[0])).unwrap();
+fn damaged_objects_give_an_error_with_their_file_or_an_answer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("damaged.ko");
+    std::fs::copy(objects()[2].with_file_name("shared.debug"), folder.path().join("shared.debug")).unwrap();
     let begin = Instant::now();
-    // Headers and debug sections are what is read: flips all over, closer together at both ends.
-    let near_ends = (0..4096).step_by(37).chain((bytes.len() - 4096..bytes.len()).step_by(37));
     let (mut answers, mut errors) = (0, 0);
-    for at in near_ends.chain((0..bytes.len()).step_by(1499)) {
-        let mut copy = bytes.clone();
-        copy[at] ^= 0x55;
-        std::fs::write(&path, &copy).unwrap();
-        match exercise(&path) {
-            Ok(_) => answers += 1,
-            Err(text) => {
-                assert!(text.starts_with(path.to_str().unwrap()), "{text}");
-                errors += 1;
+    for object in objects() {
+        let bytes = std::fs::read(&object).unwrap();
+        for seed in 1..=150 {
+            let mut random = Random(seed);
+            let mut copy = bytes.clone();
+            // Headers and debug sections are what is read; a third of all damage is near the ends, where the headers are.
+            for _ in 0..=random.below(4) {
+                let near = random.below(copy.len().min(4096));
+                let at = match random.below(6) {
+                    0 => near,
+                    1 => copy.len() - 1 - near,
+                    _ => random.below(copy.len()),
+                };
+                match random.below(3) {
+                    0 => copy[at] ^= 1 << random.below(8),
+                    1 => copy[at] = 0xff,
+                    _ => {
+                        let from = random.below(copy.len() - 16);
+                        let at = at.min(copy.len() - 16);
+                        copy.copy_within(from..from + 16, at);
+                    }
+                }
+            }
+            std::fs::write(&path, &copy).unwrap();
+            match exercise(&path) {
+                Ok(_) => answers += 1,
+                Err(text) => {
+                    assert!(text.starts_with(path.to_str().unwrap()), "{} {seed}: {text}", object.display());
+                    errors += 1;
+                }
             }
         }
     }
-    for end in (0..bytes.len()).step_by(16_381) {
-        std::fs::write(&path, &bytes[..end]).unwrap();
-        assert!(exercise(&path).is_err(), "a file cut at {end} is not whole");
-    }
-    assert!(answers > 100 && errors > 10, "{answers} answers, {errors} errors");
+    assert!(answers > 100 && errors > 30, "{answers} answers, {errors} errors");
     assert!(begin.elapsed().as_secs() < SECONDS * 6, "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_file_that_ends_at_any_section_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.ko");
+    for object in objects() {
+        let bytes = std::fs::read(&object).unwrap();
+        let elf = goblin::elf::Elf::parse(&bytes).unwrap();
+        let bounds = elf.section_headers.iter().filter_map(|section| section.file_range());
+        let mut ends: Vec<usize> = bounds.flat_map(|range| [range.start, range.end]).collect();
+        ends.extend([0, 1, 4, 16, 63, 64, elf.header.e_shoff as usize, bytes.len() - 1]);
+        ends.sort_unstable();
+        ends.dedup();
+        assert!(ends.len() > 20);
+        for end in ends.into_iter().filter(|&end| end < bytes.len()) {
+            std::fs::write(&path, &bytes[..end]).unwrap();
+            let error = exercise(&path).expect_err("a cut file is not whole");
+            assert!(error.starts_with(path.to_str().unwrap()), "{end}: {error}");
+        }
+    }
 }
 
 #[test]
@@ -94,7 +149,7 @@ fn modules_are_read_through_every_compression() {
 
 #[test]
 fn entries_that_refer_to_themselves_come_to_an_end() {
-    let object = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/arm64.o");
+    let object = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/arm64.o");
     let bytes = std::fs::read(object).unwrap();
     let elf = goblin::elf::Elf::parse(&bytes).unwrap();
     let named = |name: &str| {
@@ -109,7 +164,7 @@ fn entries_that_refer_to_themselves_come_to_an_end() {
     for at in 1..info.len() - 4 {
         let mut copy = bytes.clone();
         copy[info.start + at..][..4].copy_from_slice(&(at as u32 - 1).to_le_bytes());
-        let image = Image::parse(copy, std::path::Path::new("a.o")).unwrap();
+        let image = Image::parse(copy, Path::new("a.o")).unwrap();
         if let Ok(index) = image.index() {
             for (_, start, size) in image.sections() {
                 answers += (start..start + size).filter_map(|at| index.lookup(at)).flatten().count();

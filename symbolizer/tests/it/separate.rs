@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use report::{Piece, Profile};
-use symbolizer::{Image, Library, Quality, resolve_report};
+use symbolizer::{Image, Library, Quality, Wanted, chain, resolve_report};
 
 use crate::{RELEASES, module_path};
 
@@ -52,12 +52,97 @@ fn a_stripped_module_finds_its_debug_file_by_name_and_checksum() {
     assert_eq!(Image::open(&stripped).unwrap().lookup(address).unwrap(), []);
 }
 
+/// `tests/data/dwz` was made with GCC 12 of `first.c` and its like, `ld -e 0 -Ttext=0x200000 --build-id=sha1`, and `dwz -m
+/// shared.debug first.elf second.elf`: the inlined function stands in the shared file.
+#[test]
+fn what_dwz_moved_to_a_shared_file_is_found_there_or_missed_by_name() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dwz");
+    let folder = tempfile::tempdir().unwrap();
+    let (first, shared) = (folder.path().join("first.elf"), folder.path().join("shared.debug"));
+    std::fs::copy(data.join("first.elf"), &first).unwrap();
+    let error = chain(&Image::open(&first).unwrap_err());
+    assert!(error.contains("first.elf: the file shared.debug with build-id "), "{error}");
+
+    std::fs::copy(data.join("shared.debug"), &shared).unwrap();
+    let image = Image::open(&first).unwrap();
+    let symbols = image.symbols().unwrap();
+    let start = symbols.symbols_named("start_first").next().unwrap();
+    let want = "rounds_of_the_engine engine.h:8 < start_first first.c:4";
+    // First by the unit alone, then by the whole index.
+    for _ in 0..2 {
+        let places: Vec<String> = (start.address..start.address + start.elf_size)
+            .map(|at| crate::shown(&image.lookup(at).unwrap()).join(" < "))
+            .collect();
+        assert!(places.iter().any(|place| place == want), "{places:?}");
+        image.index().unwrap();
+    }
+
+    // Another file of that name is not the one.
+    std::fs::copy(&first, &shared).unwrap();
+    let error = chain(&Image::open(&first).unwrap_err());
+    assert!(error.contains("build-id is "), "{error}");
+}
+
+#[test]
+fn packages_of_debian_and_fedora_are_searched_as_they_install() {
+    let release = RELEASES[1];
+    let kernel = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/dwz");
+    let id = Image::open(&module_path(release)).unwrap().build_id().unwrap().to_string();
+    let by_id = format!("usr/lib/debug/.build-id/{}/{}.debug", &id[..2], &id[2..]);
+    let modules = [
+        format!("usr/lib/debug/lib/modules/{release}/kernel/drivers/misc/crashlab.ko"),
+        format!("usr/lib/debug/usr/lib/modules/{release}/kernel/drivers/misc/crashlab.ko.debug"),
+        format!("lib/modules/{release}/updates/dkms/crashlab.ko"),
+        by_id,
+    ];
+    let kernels = [
+        format!("usr/lib/debug/boot/vmlinux-{release}"),
+        format!("usr/lib/debug/lib/modules/{release}/vmlinux"),
+        format!("lib/modules/{release}/build/vmlinux"),
+    ];
+    let given = modules.iter().map(|path| (path, Some("crashlab"), module_path(release)));
+    for (path, module, from) in given.chain(kernels.iter().map(|path| (path, None, kernel.join("first.elf"))))
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join(path);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::copy(from, &place).unwrap();
+        std::fs::copy(kernel.join("shared.debug"), place.with_file_name("shared.debug")).unwrap();
+        let mut library = Library::new();
+        library.add_folder(folder.path()).unwrap();
+        let wanted = |release: &str| Wanted {
+            build_id: module.filter(|_| path.contains(".build-id")).map(|_| id.parse().unwrap()),
+            module: module.map(str::to_string),
+            release: Some(release.to_string()),
+        };
+        assert!(library.find(&wanted(release)).is_some(), "{path}: {:?}", library.failures());
+        if !path.contains(".build-id") {
+            assert!(library.find(&wanted("5.10.0")).is_none(), "{path} for another release");
+        }
+    }
+}
+
+#[test]
+fn kallsyms_of_a_running_kernel_gives_names_without_its_modules() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kallsyms");
+    let lines = "ffffffff9a000000 T _text\nffffffff9a000040 t helper\nffffffff9a000090 T last\n\
+        ffffffffc0000000 t helper\t[engine]\nffffffffc0000100 t bpf_prog_6deef7357e7b4530\t[bpf]\n";
+    std::fs::write(&path, lines).unwrap();
+    let image = Image::open(&path).unwrap();
+    assert_eq!(image.symbol_name(0xffff_ffff_9a00_0044).unwrap().unwrap(), "helper");
+    assert_eq!(image.symbols().unwrap().symbols_named("helper").count(), 1);
+    assert_eq!(image.symbol_name(0xffff_ffff_c000_0004).unwrap(), None);
+    std::fs::write(&path, lines.replace("ffffffff", "00000000")).unwrap();
+    assert!(chain(&Image::open(&path).unwrap_err()).contains("no symbols"), "hidden by kptr_restrict");
+}
+
 #[test]
 fn compressed_debug_sections_give_the_same_answers() {
     let folder = tempfile::tempdir().unwrap();
     let whole = module_path(RELEASES[0]);
     let expected = Image::open(&whole).unwrap();
-    for form in ["zlib", "zlib-gnu"] {
+    for form in ["zlib", "zlib-gnu", "zstd"] {
         let packed = folder.path().join("crashlab.ko");
         if !objcopy(&[&format!("--compress-debug-sections={form}"), text(&whole), text(&packed)]) {
             return;
