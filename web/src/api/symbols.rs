@@ -72,7 +72,7 @@ async fn take(app: &Arc<App>, named: PathBuf, headers: &HeaderMap, body: Body) -
             format!("{announced} bytes, where at most {LARGEST} are taken"),
         ));
     }
-    enter::room(&app.store, &app.symbols, announced).await?;
+    enter::room(app.store.read(), &app.symbols, announced).await?;
     let _place = app.symbols.uploads.try_acquire().map_err(|_| Error::Busy)?;
     let part = receive(app.symbols.begin()?, body).await?;
     let reading = Arc::clone(app);

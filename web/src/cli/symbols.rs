@@ -3,6 +3,7 @@
 //! Beside a running service this is safe: files come by rename, rows by transactions that wait for each other, and the
 //! service finds the work in its table.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -222,7 +223,7 @@ async fn one(store: &Store, symbols: &files::Symbols, path: &Path) -> Result<Ent
     // Who it is stands in what it is called where it lies, too.
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let read = files::read(&path, &path)?;
-    enter::room(store, symbols, 0).await?;
+    enter::room(store.read(), symbols, 0).await?;
     let mut part = symbols.begin()?;
     let disk = |error| crate::problem::Error::disk("copying", &path)(error);
     let copied = symbolizer::decompress(&path, &mut part.file, files::LARGEST)
@@ -302,18 +303,24 @@ impl Show {
             say(&format!("{}\n", serde_json::to_string_pretty(&Items { items })?));
             return Ok(());
         }
-        let mut text = Text::default();
-        let rows = items.iter().map(|image| {
-            vec![
+        let mut of_kernel: BTreeMap<&str, Vec<Vec<String>>> = BTreeMap::new();
+        for image in &items {
+            of_kernel.entry(&image.kernel).or_default().push(vec![
                 image.name.clone(),
-                image.kernel.clone(),
                 image.has().to_owned(),
                 words::bytes(image.bytes),
                 words::count(image.crashes),
                 words::short(&hex::encode(&image.build_id)),
-            ]
-        });
-        text.table(&["image", "kernel", "has", ">size", ">used by", "build-id"], &rows.collect::<Vec<_>>());
+            ]);
+        }
+        let mut text = Text::default();
+        for (kernel, rows) in of_kernel {
+            text.section(if kernel.is_empty() { "release not said" } else { kernel });
+            text.table(&["image", "has", ">size", ">crashes", "build-id"], &rows);
+        }
+        if items.is_empty() {
+            text.line("No debug file is at hand.");
+        }
         say(&text.finish());
         Ok(())
     }
@@ -365,16 +372,15 @@ impl Prune {
         let now = now_us();
         let rows = files.iter().map(|file| {
             vec![
-                file.name.clone(),
-                file.kernel.clone(),
                 words::bytes(file.bytes),
                 words::since(file.last_us, now),
                 words::short(&hex::encode(&file.build_id)),
+                format!("{} {}", file.name, file.kernel),
             ]
         });
         let rows: Vec<_> = rows.collect();
         if !rows.is_empty() {
-            text.table(&["image", "kernel", ">size", ">last used", "build-id"], &rows);
+            text.table(&[">size", ">last used", "build-id", "image"], &rows);
             text.gap();
         }
         let freed: i64 = files.iter().map(|file| file.bytes).sum();

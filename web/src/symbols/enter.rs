@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use handover::problem::Problem;
-use sqlx::SqliteConnection;
+use sqlx::{SqliteConnection, SqliteExecutor};
 
 use super::{MOST_FILES, Part, Read, Symbols, place};
 use crate::blobs::durable;
@@ -39,8 +39,8 @@ pub struct Entered {
 }
 
 /// Refuses what the folder has no room for, before it is received where its size is announced.
-pub async fn room(store: &Store, symbols: &Symbols, more: u64) -> Result<(), Error> {
-    let (files, bytes) = image_file::own_size(store.read()).await?;
+pub async fn room(db: impl SqliteExecutor<'_>, symbols: &Symbols, more: u64) -> Result<(), Error> {
+    let (files, bytes) = image_file::own_size(db).await?;
     let most = symbols.settings.most_bytes;
     let over = if files >= MOST_FILES {
         format!("{files} debug files are at hand, and at most {MOST_FILES} are kept")
@@ -59,9 +59,6 @@ pub async fn room(store: &Store, symbols: &Symbols, more: u64) -> Result<(), Err
 pub async fn enter(store: &Store, symbols: &Symbols, read: Read, found: Found) -> Result<Entered, Error> {
     let Read { identity, holds } = read;
     let now = now_us();
-    if let Found::Part(part, _) = &found {
-        room(store, symbols, stat(&part.path)?.1).await?;
-    }
     let mut transaction = store.write().await?;
     let known = image::by_build_id(&mut *transaction, &identity.build_id).await?;
     let had_lines = known.is_some_and(|known| known.lines);
@@ -81,16 +78,20 @@ pub async fn enter(store: &Store, symbols: &Symbols, read: Read, found: Found) -
     };
     let new = match found {
         Found::Part(part, origin) => {
-            let there = |held: &&ImageFile| {
-                held.origin != Origin::Watched && held.lines >= holds.lines && held.text >= holds.text
+            let is_held = |held: &ImageFile| {
+                let all = held.lines >= holds.lines && held.text >= holds.text;
+                all && held.origin != Origin::Watched && symbols.path(&held.path).is_file()
             };
-            let held = files.iter().find(there).filter(|held| symbols.path(&held.path).is_file());
-            if held.is_none() {
+            let new = !files.iter().any(is_held);
+            if new {
                 let size = stat(&part.path)?;
-                durable(&part.file, &part.path, &symbols.path(&own))?;
+                room(&mut *transaction, symbols, size.1).await?;
+                let to = symbols.path(&own);
+                // Within the transaction, so that of two that come at once the one with less does not replace the other.
+                tokio::task::block_in_place(|| durable(&part.file, &part.path, &to))?;
                 image_file::put(&mut transaction, &file(own, origin, size)).await?;
             }
-            held.is_none()
+            new
         }
         Found::Watched(path) => {
             let size = stat(&path)?;

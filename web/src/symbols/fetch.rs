@@ -85,7 +85,7 @@ impl From<Error> for Failure {
 }
 
 async fn ask(app: &Arc<App>, client: &Arc<Client>, missing: &Missing) -> Result<&'static str, Failure> {
-    enter::room(&app.store, &app.symbols, 0).await?;
+    enter::room(app.store.read(), &app.symbols, 0).await?;
     let build_id = BuildId::new(&missing.build_id)
         .map_err(|_| Failure::Theirs("the log names a build-id that can be none".to_owned()))?;
     let Some(path) = find(client, build_id).await? else { return Ok("no server has it") };

@@ -64,7 +64,7 @@ fn added_beside_a_running_service() {
     assert_eq!((&line["name"], &line["new"]), (&"crashlab".into(), &false.into()));
     let (said, done) = symbols(&service.data, &["list"]);
     assert!(done && said.contains("lines, code") && said.contains(RELEASE), "{said}");
-    assert!(said.lines().all(|line| line.chars().count() <= 100), "{said}");
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
     let (said, _) = symbols(&service.data, &["list", "--json"]);
     let listed: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(listed["items"].as_array().unwrap().len(), 2);
