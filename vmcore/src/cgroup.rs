@@ -15,10 +15,13 @@ pub(crate) fn path(kernel: &Kernel, task: u64) -> Result<String, Absent> {
     // Renamed in 6.15.
     let parent = if kernel.offset("kernfs_node", "__parent").is_ok() { "__parent" } else { "parent" };
     let mut names = Vec::new();
-    while names.len() < MAX_DEPTH {
+    loop {
         let above = kernel.pointer(node, "kernfs_node", parent)?;
         if above == 0 {
             break;
+        }
+        if names.len() == MAX_DEPTH {
+            return Err(Absent::Odd(format!("its cgroup is deeper than {MAX_DEPTH}")));
         }
         names.push(kernel.memory.string(kernel.kernel_pointer(node, "kernfs_node", "name")?, NAME)?);
         node = above;

@@ -142,11 +142,13 @@ impl Found {
         let width = kernel.member_size("xa_node", "slots")? / 8;
         let links = kernel.offset("task_struct", "pid_links")?;
         let mut entries = vec![kernel.memory.u64(root)?];
-        let mut nodes = 0;
+        let mut nodes = HashSet::new();
         while let Some(entry) = entries.pop() {
-            if entry & 3 == 2 && entry > 4096 && nodes < MAX_NODES {
-                // An inner node (`xa_is_node`).
-                nodes += 1;
+            if entry & 3 == 2 && entry > 4096 && nodes.len() < MAX_NODES {
+                // An inner node (`xa_is_node`); a node that leads to itself is walked once.
+                if !nodes.insert(entry) {
+                    continue;
+                }
                 // All of it, for a small dump: a node may begin on another page than its slots.
                 kernel.memory.touch(entry - 2, slots);
                 let at = (entry - 2).wrapping_add(slots);

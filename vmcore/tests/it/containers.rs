@@ -103,7 +103,9 @@ fn registers_come_from_the_containers_notes_where_the_kernel_left_none() {
     // QEMU's dump of a machine without kexec: nothing in crash_notes, a note for each CPU, which has the CPU's
     // number where the kernel has a process id. On x86-64 also notes of its own.
     for (machine, size) in [(X86_64, 336), (AARCH64, 392)] {
-        let mut image = Fake::new(machine).image;
+        let fake = Fake::new(machine);
+        let online = fake.at("__cpu_online_mask");
+        let mut image = fake.image;
         let mut notes = image.notes();
         for cpu in 0..2 {
             let own = image.registers_of_cpu_0 + 4096 * cpu;
@@ -112,7 +114,6 @@ fn registers_come_from_the_containers_notes_where_the_kernel_left_none() {
             image.put(own, &[0; 20]);
         }
         // A panic takes the other CPUs off the list.
-        let online = image.online;
         image.put64(online, 1);
         if machine == X86_64 {
             notes.extend(note("QEMU", 0, &[0; 440]));

@@ -2,12 +2,13 @@
 //! more.
 
 use crate::builder::X86_64;
+use crate::builder::code;
 use crate::builder::elf::elf;
 use crate::builder::flattened::{Order, flatten};
 use crate::builder::image::Image;
 use crate::builder::kdump::{Kdump, Packing};
 use crate::builder::kernel::Fake;
-use crate::builder::tasks::task;
+use crate::builder::tasks::{STACK, task};
 use crate::reference::artifact;
 use std::time::{Duration, Instant};
 use vmcore::Dump;
@@ -81,20 +82,33 @@ fn flipped_bits_are_survived() {
     }
 }
 
+/// Damage in the lab's dumps: how many of 200 cuts and 200 rounds of flipped bits were tried in this time.
 #[test]
 fn real_dumps_cut_and_flipped() {
-    let Some(path) = artifact("6.1.0-56-cloud-amd64-null_deref.lzo") else { return };
-    let file = std::fs::read(path).unwrap();
+    const ROUNDS: usize = 200;
+    const PATIENCE: Duration = Duration::from_secs(5);
     let mut random = Random(0x1a57_0003);
-    for _ in 0..4 {
-        let cut = random.below(file.len());
-        survive(file[..cut].to_vec());
-        let mut bad = file.clone();
-        for _ in 0..2000 {
-            let at = random.below(bad.len());
-            bad[at] ^= 1 << random.below(8);
+    for name in ["6.1.0-56-cloud-amd64-null_deref.lzo", "6.1.0-56-cloud-amd64-null_deref.flat"] {
+        let Some(path) = artifact(name) else { continue };
+        let file = std::fs::read(path).unwrap();
+        let start = Instant::now();
+        let (mut tried, mut slowest) = (0, Duration::ZERO);
+        while tried < ROUNDS && (tried == 0 || start.elapsed() < PATIENCE) {
+            let cut = random.below(file.len());
+            let mut flipped = file.clone();
+            for _ in 0..2000 {
+                flipped[random.below(file.len())] ^= 1 << random.below(8);
+            }
+            for bad in [file[..cut].to_vec(), flipped] {
+                let start = Instant::now();
+                survive(bad);
+                slowest = slowest.max(start.elapsed());
+            }
+            tried += 1;
         }
-        survive(bad);
+        println!(
+            "{name}: {tried} cuts and {tried} times 2000 flipped bits, the slowest read took {slowest:?}"
+        );
     }
 }
 
@@ -213,4 +227,125 @@ fn a_record_whose_text_was_overwritten_is_noted() {
     let log = dump.log();
     assert_eq!(log.text, "[    0.000000] two\n");
     assert_eq!(log.notes.iter().map(|note| &*note.code).collect::<Vec<_>>(), ["log-damaged"]);
+}
+
+type Damage = fn(&mut Fake);
+
+#[test]
+fn lists_that_lead_into_a_circle_end() {
+    // A list's node that leads to another of the same list, so that its head is never met again.
+    let damage: [(&str, Damage); 7] = [
+        ("threads", |fake| {
+            let node = fake.tasks[2] + task::THREAD_NODE;
+            fake.image.put64(node, node);
+        }),
+        ("bpf", |fake| {
+            let node = fake.image.get64(fake.at("bpf_kallsyms"));
+            fake.image.put64(node, node);
+        }),
+        ("bpf", |fake| {
+            let node = fake.image.get64(fake.at("bpf_kallsyms"));
+            fake.image.put64(node, 0);
+        }),
+        ("modules", |fake| fake.image.put64(fake.module, 0x10)),
+        ("tasks", |fake| {
+            // Both ways round, so that the children and the tree of process ids are asked too; in circles as well.
+            let node = fake.tasks[0] + task::TASKS;
+            fake.image.put64(node, node + 0x10);
+            fake.image.put64(node + 8, node + 0x10);
+            fake.image.put64(fake.tasks[2] + task::CHILDREN, fake.tasks[2] + task::SIBLING);
+            fake.image.put64(fake.tasks[2] + task::SIBLING, fake.tasks[2] + task::CHILDREN);
+            let root = fake.image.get64(fake.at("init_pid_ns"));
+            fake.image.put64(root - 2 + 8, root);
+        }),
+        ("cpu-registers", |fake| {
+            // The notes of a CPU are not in a list, but their sizes lead from one to the next.
+            let note = fake.image.registers_of_cpu_0;
+            fake.image.put32(note, u32::MAX);
+        }),
+        ("page-tables", |fake| {
+            let root = fake.image.root();
+            for slot in 0..512 {
+                fake.image.put64(root + 8 * slot, Image::physical(root) | 3);
+            }
+        }),
+    ];
+    for (code, damage) in damage {
+        let dump = damaged(damage);
+        assert!(noted(&dump, code), "no note {code}: {:?}", dump.facts().notes);
+        assert!(dump.log().text.ends_with("Kernel panic - not syncing: made up\n"));
+    }
+}
+
+#[test]
+fn a_cgroup_that_is_its_own_parent_has_no_path() {
+    let dump = damaged(|fake| fake.image.put64(fake.cgroup, fake.cgroup));
+    assert_eq!(dump.facts().cgroup, None);
+    assert_eq!(dump.facts().comm.as_deref(), Some("culprit"));
+}
+
+#[test]
+fn a_stack_that_leads_back_into_itself_ends() {
+    // By its saved frame pointer `worker_thread` is its own caller.
+    let dump = damaged(|fake| {
+        let bottom = fake.image.stack(3) + STACK - 0x80;
+        let memory = fake.image.memory_of(fake.image.stack(3)) + STACK - 0x80;
+        fake.image.put64(memory, bottom);
+        fake.image.put64(memory - 16, bottom);
+        fake.image.put64(memory + 8, code::at("worker_thread", 0x30));
+    });
+    let sleeper = dump.tasks().tasks[3].clone();
+    assert!(sleeper.stack_error.is_some(), "{:?}", sleeper.stack);
+    assert!(sleeper.stack.unwrap().len() < 8);
+}
+
+#[test]
+fn types_that_are_members_of_themselves_are_left() {
+    // Every word of the types' part in turn, and runs of it, as a reference to each of the first types.
+    let sound = Fake::new(X86_64);
+    let (_, btf) = sound.image.regions.iter().find(|(name, _)| *name == "btf").cloned().unwrap();
+    let mut random = Random(0x1a57_0004);
+    for round in 0..200 {
+        let mut image = sound.image.clone();
+        for _ in 0..1 + round % 40 {
+            let word = random.below((btf.end - btf.start) as usize / 4) as u64;
+            image.put32(btf.start + 4 * word, random.below(30) as u32);
+        }
+        survive(elf(&image.pages(), X86_64, &image.notes()));
+    }
+}
+
+#[test]
+fn symbol_and_unwind_tables_of_any_content_are_survived() {
+    let sound = Fake::new(X86_64);
+    let mut random = Random(0x1a57_0005);
+    for (_, part) in sound.image.regions.iter().filter(|(name, _)| ["kallsyms", "orc", "log"].contains(name))
+    {
+        for round in 0..100 {
+            let mut image = sound.image.clone();
+            for _ in 0..1 << (round % 10) {
+                let at = part.start + random.below((part.end - part.start) as usize) as u64;
+                image.put(at, &[random.below(256) as u8]);
+            }
+            survive(elf(&image.pages(), X86_64, &image.notes()));
+        }
+    }
+}
+
+#[test]
+fn where_the_list_of_tasks_is_lost_the_tree_of_process_ids_has_them() {
+    // Neither end of the list leads on, no CPU tells, and the tasks know nothing of each other.
+    let dump = damaged(|fake| {
+        for &task in &fake.tasks {
+            for at in [task + task::TASKS, task + task::TASKS + 8] {
+                fake.image.put64(at, 0x10);
+            }
+        }
+        let runqueues = fake.at("runqueues");
+        fake.image.put64(runqueues, fake.tasks[0]);
+    });
+    let tasks = dump.tasks();
+    assert!(!tasks.complete);
+    let names: Vec<_> = tasks.tasks.iter().map(|task| task.comm.as_str()).collect();
+    assert_eq!(names, ["swapper/0", "swapper/1", "culprit", "sleeper"]);
 }

@@ -5,6 +5,7 @@
 mod builder;
 mod containers;
 mod damage;
+mod facts;
 mod logs;
 mod reference;
 mod summary;

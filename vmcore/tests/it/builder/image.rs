@@ -13,6 +13,7 @@ pub const FUNCTION: u64 = 0x100;
 pub const ENTRY: u64 = 3;
 
 /// Physical memory being filled.
+#[derive(Clone)]
 pub struct Image {
     bytes: Vec<u8>,
     pub info: String,
@@ -24,8 +25,6 @@ pub struct Image {
     pub offsets: Offsets,
     /// The NT_PRSTATUS note of the CPU that panicked: 20 bytes, then its description.
     pub registers_of_cpu_0: u64,
-    /// `__cpu_online_mask`.
-    pub online: u64,
     /// Parts of the memory by name, for damage in one reader's input.
     pub regions: Vec<(&'static str, std::ops::Range<u64>)>,
 }
@@ -45,7 +44,6 @@ impl Image {
             machine,
             offsets: Offsets::Base,
             registers_of_cpu_0: 0,
-            online: 0,
             regions: Vec::new(),
         };
         image.tables = image.page();
@@ -104,7 +102,7 @@ impl Image {
         self.bytes[(address - IMAGE) as usize..][..length].to_vec()
     }
 
-    fn get64(&self, address: u64) -> u64 {
+    pub fn get64(&self, address: u64) -> u64 {
         u64::from_le_bytes(*self.bytes[(address - IMAGE) as usize..].first_chunk().unwrap())
     }
 
@@ -152,6 +150,11 @@ impl Image {
             self.get64(self.slot(table, address, level)) - ENTRY - IMAGE_PHYSICAL + IMAGE
         });
         table + (address & ((1 << self.shift) - 1))
+    }
+
+    /// The top of the page tables.
+    pub fn root(&self) -> u64 {
+        self.tables
     }
 
     /// The levels of the page tables, from the top: 48 bits are translated.

@@ -1,8 +1,9 @@
 //! The whole made-up kernel: two CPUs, four tasks, a module, BPF.
 
 use super::code::{self, FUNCTIONS};
+use super::elf::note;
 use super::image::{FUNCTION, IMAGE, Image};
-use super::tasks::{cgroup, new_task, panicked, ring_of, task};
+use super::tasks::{cgroup, new_task, panicked, pids, ring_of, task};
 use super::{Offsets, PAGE, modules, symbols, types};
 
 /// The whole kernel, and where things are that tests break.
@@ -10,6 +11,9 @@ pub struct Fake {
     pub image: Image,
     pub tasks: Vec<u64>,
     pub module: u64,
+    /// The node of the culprit's cgroup.
+    pub cgroup: u64,
+    symbols: Vec<(u64, String)>,
 }
 
 impl Fake {
@@ -46,9 +50,9 @@ impl Fake {
         let notes = image.store(&(areas + 64).to_le_bytes());
         define("crash_notes", notes);
         define("nr_cpu_ids", image.store(&2_u32.to_le_bytes()));
-        image.online = image.store(&3_u64.to_le_bytes());
-        define("__cpu_online_mask", image.online);
+        define("__cpu_online_mask", image.store(&3_u64.to_le_bytes()));
         define("panic_cpu", image.store(&0_u32.to_le_bytes()));
+        define("crashing_cpu", image.store(&u32::MAX.to_le_bytes()));
         define("tainted_mask", image.store(&0x1000_u64.to_le_bytes()));
 
         // Idle tasks for both CPUs, the task that panicked, one that sleeps.
@@ -66,12 +70,23 @@ impl Fake {
         let stack = image.stack(2);
         panicked(&mut image, areas + 64, stack);
         image.put32(tasks[3] + task::STATE, 2);
-        cgroup(&mut image, tasks[2]);
+        let cgroup = cgroup(&mut image, tasks[2]);
+        define("init_pid_ns", pids(&mut image, &tasks[2..]));
+        let id = note("GNU", 3, &[0xcd; 20]);
+        let notes = image.store(&id);
+        define("__start_notes", notes);
+        define("__stop_notes", notes + id.len() as u64);
         let (module, list) = image.region("modules", modules::new_module);
         define("modules", list);
         let program = image.region("bpf", modules::new_program);
         define("bpf_kallsyms", program);
-        image.region("kallsyms", |image| symbols::kallsyms(image, symbols));
-        Self { image, tasks, module }
+        symbols.sort();
+        image.region("kallsyms", |image| symbols::kallsyms(image, &symbols));
+        Self { image, tasks, module, cgroup, symbols }
+    }
+
+    /// The address of a symbol.
+    pub fn at(&self, symbol: &str) -> u64 {
+        self.symbols.iter().find(|(_, name)| name == symbol).expect("the kernel has it").0
     }
 }

@@ -14,15 +14,14 @@ pub enum Offsets {
 }
 
 /// One token for each byte, addresses relative to the image.
-pub fn kallsyms(image: &mut Image, mut symbols: Vec<(u64, String)>) {
-    symbols.sort();
+pub fn kallsyms(image: &mut Image, symbols: &[(u64, String)]) {
     let names: Vec<u8> = symbols
         .iter()
         .flat_map(|(_, name)| [&[name.len() as u8 + 1, b'T'], name.as_bytes()].concat())
         .collect();
     let table = image.alloc(4 * symbols.len(), 8);
     image.symbol("kallsyms_offsets", table);
-    for (i, (address, _)) in (0..).zip(&symbols) {
+    for (i, (address, _)) in (0..).zip(symbols) {
         let offset = match image.offsets {
             Offsets::Base => address - IMAGE,
             Offsets::PerCpu => (IMAGE - 1).wrapping_sub(*address),

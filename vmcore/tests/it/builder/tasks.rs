@@ -27,7 +27,11 @@ pub mod task {
     pub const CGROUPS: u64 = 104;
     /// `thread.sp`, and behind it `thread.cpu_context` { fp, sp, pc } of arm64.
     pub const THREAD: u64 = 112;
-    pub const SIZE: u64 = 192;
+    pub const CHILDREN: u64 = 144;
+    pub const SIBLING: u64 = 160;
+    pub const GROUP_LEADER: u64 = 176;
+    pub const PID_LINKS: u64 = 184;
+    pub const SIZE: u64 = 256;
 }
 
 impl Image {
@@ -62,7 +66,10 @@ pub fn new_task(image: &mut Image, i: u64, comm: &str, pid: u32) -> u64 {
     image.put64(at + task::STACK, stack);
     image.put64(at + task::SIGNAL, signal);
     image.put64(at + task::REAL_PARENT, at);
+    image.put64(at + task::GROUP_LEADER, at);
     ring_of(image, signal, &[at + task::THREAD_NODE]);
+    ring_of(image, at + task::CHILDREN, &[]);
+    ring_of(image, at + task::SIBLING, &[]);
 
     if image.machine == AARCH64 {
         let mut record = |at: u64, fp: u64, lr: u64| {
@@ -136,12 +143,27 @@ pub fn panicked(image: &mut Image, notes: u64, stack: u64) {
     }
 }
 
+/// The tree of process ids, an xarray of `struct pid` in two levels; returns `init_pid_ns`.
+pub fn pids(image: &mut Image, tasks: &[u64]) -> u64 {
+    let inner = image.alloc(8 + 8 * 64, 8);
+    let root = image.alloc(8 + 8 * 64, 8);
+    for (i, task) in (0..).zip(tasks) {
+        let pid = image.alloc(16, 8);
+        image.put64(pid + 8, task + task::PID_LINKS);
+        image.put64(inner + 8 + 8 * i, pid);
+    }
+    // An inner node is told by the bit 2 (`xa_mk_node`).
+    image.put64(root + 8, inner | 2);
+    image.store(&(root | 2).to_le_bytes())
+}
+
 fn put_pair(image: &mut Image, at: u64, first: u64, second: u64) {
     image.put64(at, first);
     image.put64(at + 8, second);
 }
 
-pub fn cgroup(image: &mut Image, at: u64) {
+/// Puts a task into `/kubepods.slice/pod-7`; returns that `struct kernfs_node`.
+pub fn cgroup(image: &mut Image, at: u64) -> u64 {
     let mut node = |parent: u64, name: &str| {
         let name = image.store(format!("{name}\0").as_bytes());
         let node = image.alloc(16, 8);
@@ -155,4 +177,5 @@ pub fn cgroup(image: &mut Image, at: u64) {
     let group = image.store(&pod.to_le_bytes());
     let set = image.store(&group.to_le_bytes());
     image.put64(at + task::CGROUPS, set);
+    pod
 }

@@ -10,6 +10,8 @@ type Members = &'static [(&'static str, u64, u64)];
 /// structure.
 pub fn btf(image: &mut Image, symbols: &mut Vec<(u64, String)>) {
     const NAMED: u64 = 1000;
+    /// The array behind all structures.
+    const SLOTS: u64 = NAMED + 24;
     let structures: &[(&str, u64, Members)] = &[
         ("list_head", 16, &[("next", 0, 8), ("prev", 8, 8)]),
         ("thread_struct", 32, &[("sp", 0, 8), ("cpu_context", 8, NAMED + 16)]),
@@ -30,6 +32,10 @@ pub fn btf(image: &mut Image, symbols: &mut Vec<(u64, String)>) {
                 ("cpu", task::CPU, 4),
                 ("thread", task::THREAD, NAMED + 4),
                 ("cgroups", task::CGROUPS, 8),
+                ("children", task::CHILDREN, NAMED + 3),
+                ("sibling", task::SIBLING, NAMED + 3),
+                ("group_leader", task::GROUP_LEADER, 8),
+                ("pid_links", task::PID_LINKS, 8),
             ],
         ),
         ("signal_struct", 16, &[("thread_head", 0, NAMED + 3)]),
@@ -56,6 +62,11 @@ pub fn btf(image: &mut Image, symbols: &mut Vec<(u64, String)>) {
         ("cpu_context", 24, &[("fp", 0, 8), ("sp", 8, 8), ("pc", 16, 8)]),
         ("bpf_ksym", 160, &[("start", 0, 8), ("end", 8, 8), ("name", 16, 8), ("lnode", 144, NAMED + 3)]),
         ("pt_regs", 336, &[("sp", 248, 8), ("pc", 256, 8), ("stackframe", 304, 8)]),
+        ("pid_namespace", 8, &[("idr", 0, NAMED + 20)]),
+        ("idr", 8, &[("idr_rt", 0, NAMED + 21)]),
+        ("xarray", 8, &[("xa_head", 0, 8)]),
+        ("xa_node", 520, &[("slots", 8, SLOTS)]),
+        ("pid", 16, &[("tasks", 8, 8)]),
     ];
     let mut strings = vec![0];
     let mut name = |text: &str| {
@@ -76,6 +87,8 @@ pub fn btf(image: &mut Image, symbols: &mut Vec<(u64, String)>) {
             types.extend([name(member), id, offset as u32 * 8]);
         }
     }
+    // Of 64 words.
+    types.extend([0, 3 << 24, 0, 1, 1, 64]);
     let types: Vec<u8> = types.into_iter().flat_map(u32::to_le_bytes).collect();
     let mut section = vec![0x9f, 0xeb, 1, 0];
     for word in [24, 0, types.len(), types.len(), strings.len()] {
