@@ -150,7 +150,7 @@ pub fn run() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => obey(cli.command)
             .unwrap_or_else(|error| {
-                eprintln!("lastwords-agent: {}", agent::chain(&error));
+                print::trouble(&agent::chain(&error));
                 error.exit()
             })
             .into(),
@@ -173,7 +173,7 @@ fn obey(command: Command) -> Result<Exit, Error> {
                 let ended = agent::collect(&config).map(|summary| print::summary(&summary, json));
                 let Some(seconds) = every else { return ended };
                 if let Err(error) = ended {
-                    eprintln!("lastwords-agent: {}", agent::chain(&error));
+                    print::trouble(&agent::chain(&error));
                 }
                 ground.clock.sleep(Duration::from_secs(seconds));
             }

@@ -199,14 +199,22 @@ impl Client {
         Ok(Answer { status, service, retry_after, location, offset, body })
     }
 
+    /// The words of rustls, and what to look at: a certificate out of its time is often a clock out of its.
+    fn distrusted(&self, error: &dyn std::fmt::Display) -> NoAnswer {
+        let why = error.to_string();
+        let of_time = ["expired", "not valid yet"].iter().any(|word| why.contains(word));
+        let look = if of_time { "; is this machine's clock right?" } else { "" };
+        NoAnswer::Tls(format!("TLS with {}: {why}{look}", self.base))
+    }
+
     fn no_answer(&self, error: ureq::Error) -> NoAnswer {
         let base = &self.base;
         match error {
-            ureq::Error::Rustls(error) => NoAnswer::Tls(format!("TLS with {base}: {error}")),
-            ureq::Error::Tls(error) => NoAnswer::Tls(format!("TLS with {base}: {error}")),
+            ureq::Error::Rustls(error) => self.distrusted(&error),
+            ureq::Error::Tls(error) => self.distrusted(&error),
             // rustls reports what the handshake found as an I/O error of this kind.
             ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                NoAnswer::Tls(format!("TLS with {base}: {error}"))
+                self.distrusted(&error)
             }
             error => NoAnswer::Away(format!("{base} cannot be reached: {error}")),
         }

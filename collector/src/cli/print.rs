@@ -1,4 +1,8 @@
 //! What the program prints: results to standard output, what somebody should look at to standard error, one line each.
+//!
+//! Names of files and words of a service are foreign: nothing in them steers the terminal.
+
+use std::fmt;
 
 use collector::agent::Summary;
 use collector::exit::Exit;
@@ -14,17 +18,15 @@ pub fn summary(summary: &Summary, as_json: bool) -> Exit {
     }
     for seen in &summary.found {
         let age = if seen.new { "new" } else { "known" };
-        println!("{} {age} {} {}", seen.evidence, seen.state, seen.records.join(" "));
+        println!("{} {age} {} {}", seen.evidence, seen.state, Plain(&seen.records.join(" ")));
     }
     for receipt in &summary.receipts {
         println!("receipt {} {} for {}", receipt.seq, receipt.disposition, receipt.evidence_id);
     }
     for (id, why) in &summary.held {
-        eprintln!("lastwords-agent: {id} is held: {why}");
+        trouble(&format!("{id} is held: {why}"));
     }
-    for trouble in &summary.troubles {
-        eprintln!("lastwords-agent: {trouble}");
-    }
+    summary.troubles.iter().for_each(|line| trouble(line));
     let (found, new) = (summary.found.len(), summary.found.iter().filter(|seen| seen.new).count());
     println!(
         "{found} found, {new} new, {} receipts, {} waiting, {} held, {} erased",
@@ -42,7 +44,7 @@ pub fn readiness(readiness: &Readiness, as_json: bool) {
         return json(readiness);
     }
     for check in &readiness.checks {
-        println!("{:<8}{:<18} {}", word(check.verdict), check.id, check.evidence);
+        println!("{:<8}{:<18} {}", word(check.verdict), check.id, Plain(&check.evidence));
         if !check.fix.is_empty() {
             println!("{:<26} mend: {}", "", check.fix);
         }
@@ -57,9 +59,29 @@ pub fn findings(findings: &Findings, as_json: bool) -> Exit {
     } else {
         println!("{} receipts verified", findings.verified);
         findings.gaps.iter().for_each(|gap| println!("gap: {gap}"));
-        findings.faults.iter().for_each(|fault| eprintln!("lastwords-agent: {fault}"));
+        findings.faults.iter().for_each(|fault| trouble(fault));
     }
     if findings.faults.is_empty() { Exit::Done } else { Exit::Distrusted }
+}
+
+/// Something that somebody should look at.
+pub fn trouble(line: &str) {
+    eprintln!("lastwords-agent: {}", Plain(line));
+}
+
+/// Text of strangers in one line: control characters are written as `\u{1b}`, and so are those that turn the direction
+/// of writing.
+struct Plain<'a>(&'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let turns =
+            |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        self.0.chars().try_for_each(|c| match c {
+            c if c.is_control() || turns(c) => write!(f, "{}", c.escape_unicode()),
+            c => write!(f, "{c}"),
+        })
+    }
 }
 
 fn json(document: &impl Serialize) {
@@ -71,5 +93,16 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::Pass => "pass",
         Verdict::Unknown => "UNKNOWN",
         Verdict::Fail => "FAIL",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Plain;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        let text = "dmesg.\u{1b}[2J\r\nx\u{202e}y\u{9b}é";
+        assert_eq!(Plain(text).to_string(), "dmesg.\\u{1b}[2J\\u{d}\\u{a}x\\u{202e}y\\u{9b}é");
     }
 }

@@ -24,9 +24,10 @@ pub struct Caps {
 }
 
 impl Default for Caps {
-    /// 256 MiB and 1,000 crashes of some 10 KB each; a quarter of a year; and 64 MiB for the rest of the system.
+    /// 256 MiB, which 10,000 crashes of some 10 KB each do not reach: a crash a minute for a week; a quarter of a year;
+    /// and 64 MiB for the rest of the system.
     fn default() -> Caps {
-        Caps { bytes: 256 << 20, files: 1000, age: Duration::from_secs(90 * 86_400), free: 64 << 20 }
+        Caps { bytes: 256 << 20, files: 10_000, age: Duration::from_secs(90 * 86_400), free: 64 << 20 }
     }
 }
 

@@ -28,6 +28,10 @@ impl Disk for Unreadable {
         System.open(path)
     }
 
+    fn sync_together(&self, folder: &Path) -> io::Result<bool> {
+        System.sync_together(folder)
+    }
+
     fn open_dump(&self, path: &Path) -> Result<vmcore::Dump, vmcore::Error> {
         System.open_dump(path)
     }

@@ -339,6 +339,13 @@ impl Disk for Model {
         })
     }
 
+    fn sync_together(&self, folder: &Path) -> io::Result<bool> {
+        self.state().change(format!("syncfs of {}", folder.display()), |state| {
+            state.inodes.iter_mut().for_each(|file| file.durable = file.bytes.clone());
+            Ok(true)
+        })
+    }
+
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         self.state().change(format!("fsync {}", folder.display()), |state| {
             if folder == Path::new(PSTORE) {
