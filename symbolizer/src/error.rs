@@ -30,6 +30,9 @@ pub enum Error {
     /// The file does not begin with the ELF magic, nor with that of a compression we read.
     #[error("not an ELF object")]
     NotElf,
+    /// A kernel or a module where a log was expected.
+    #[error("an ELF object, not a log; --vmlinux takes it")]
+    NotALog,
     /// An ELF structure points outside the file, or contradicts itself.
     #[error("damaged ELF: {0}")]
     Elf(String),

@@ -52,7 +52,9 @@ pub fn standard_input() -> Result<Case, Error> {
 pub fn path(path: &Path) -> Result<Vec<Case>, Error> {
     let meta = std::fs::metadata(path).map_err(Error::io("open")).map_err(|e| e.at(path))?;
     if !meta.is_dir() {
-        return Ok(vec![file(path, &path.to_string_lossy())?]);
+        let case = file(path, &path.to_string_lossy())?;
+        let object = case.pieces.iter().any(|(_, bytes)| bytes.starts_with(b"\x7fELF"));
+        return if object { Err(Error::NotALog.at(path)) } else { Ok(vec![case]) };
     }
     let mut cases = Vec::new();
     let (files, folders) = entries(path)?;

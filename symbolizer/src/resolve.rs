@@ -237,7 +237,7 @@ fn fit(symbols: &Index, symbol: &SymbolAt<'_>, printed: Option<u64>) -> Fit {
     } else if printed > symbol.ksize
         && symbols
             .symbol_at(symbol.address.saturating_add(printed))
-            .is_some_and(|later| later.address == symbol.address + printed)
+            .is_some_and(|later| later.address == symbol.address.saturating_add(printed))
     {
         Fit::Later
     } else {

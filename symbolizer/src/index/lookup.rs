@@ -139,7 +139,10 @@ impl Index {
         // Of several names for one address the first one is preferred.
         let before = self.relative(nearest.address)?.checked_sub(1);
         let first = before.map_or(0, |before| up_to::<SYMBOL>(table, before));
-        self.symbol(first).filter(|symbol| address - symbol.address < symbol.ksize)
+        self.symbol(first).filter(|symbol| {
+            // In a damaged file the symbols are in no order.
+            address.checked_sub(symbol.address).is_some_and(|offset| offset < symbol.ksize)
+        })
     }
 
     /// The first symbol above this address.

@@ -44,6 +44,12 @@ fn mistakes_are_named_exactly() {
     );
     refuses(&["--vmlinux", source, "-"], "", 65, &format!("lastwords-decode: {source}: not an ELF object\n"));
     refuses(
+        &[module],
+        "",
+        65,
+        &format!("lastwords-decode: {module}: an ELF object, not a log; --vmlinux takes it\n"),
+    );
+    refuses(
         &["symbols", "lookup", "--index", module],
         "",
         65,

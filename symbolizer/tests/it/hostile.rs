@@ -94,7 +94,7 @@ fn a_file_that_ends_at_any_section_is_an_error() {
     for object in objects() {
         let bytes = std::fs::read(&object).unwrap();
         let elf = goblin::elf::Elf::parse(&bytes).unwrap();
-        let bounds = elf.section_headers.iter().filter_map(|section| section.file_range());
+        let bounds = elf.section_headers.iter().filter_map(goblin::elf::SectionHeader::file_range);
         let mut ends: Vec<usize> = bounds.flat_map(|range| [range.start, range.end]).collect();
         ends.extend([0, 1, 4, 16, 63, 64, elf.header.e_shoff as usize, bytes.len() - 1]);
         ends.sort_unstable();

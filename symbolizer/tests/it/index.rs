@@ -84,6 +84,10 @@ fn a_damaged_index_is_refused_or_answers_and_never_panics() {
                     index.lookup(address).into_iter().flatten().for_each(drop);
                 }
                 index.symbols_named("crashlab_init").for_each(drop);
+                for &address in &addresses {
+                    let _ = (index.symbol_at(address), index.symbol_after(address), index.text(address, 16));
+                }
+                index.lookup_many(&addresses, |_, chain| chain.into_iter().flatten().for_each(drop));
             }
         }
     }
