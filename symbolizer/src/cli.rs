@@ -260,16 +260,27 @@ fn dump(path: &Path, profile: Profile, library: &Library, out: &mut impl Write) 
     let dump = vmcore_cli::open(path)?;
     let log = dump.log();
     let name = path.to_string_lossy();
-    let parsed = report::read_with(&[Piece { name: &name, bytes: log.text.as_bytes() }], profile);
+    let mut parsed = report::read_with(&[Piece { name: &name, bytes: log.text.as_bytes() }], profile);
+    let facts = Patience::during(path, dump.progress(), || dump.facts());
+    told_by_memory(&mut parsed, &facts);
     let style = style();
     let log = annotate(&parsed, library, style);
     out.write_all(shown(&log, style.colour).as_bytes())?;
-    let (facts, tasks) = Patience::during(path, dump.progress(), || (dump.facts(), dump.tasks()));
+    let tasks = Patience::during(path, dump.progress(), || dump.tasks());
     let mut text = format!("\n{}", annotate_tasks(&facts, &tasks, library, style));
     for note in dump.notes().iter().chain(&facts.notes) {
         text += &format!("note: {}\n", note.text);
     }
     Ok(out.write_all(shown(&text, style.colour).as_bytes())?)
+}
+
+/// A log seldom says which builds were running; the kernel's memory does.
+fn told_by_memory(parsed: &mut Parsed, facts: &vmcore::Facts) {
+    parsed.kernel.build_id = parsed.kernel.build_id.take().or_else(|| facts.build_id.clone());
+    for module in &mut parsed.modules {
+        let loaded = facts.modules.iter().find(|loaded| loaded.name == module.name);
+        module.build_id = module.build_id.take().or_else(|| loaded?.build_id.clone());
+    }
 }
 
 /// The form that the corpus' scoring program reads.
@@ -349,8 +360,9 @@ impl Crash {
         let dump = vmcore_cli::open(path)?;
         let name = path.to_string_lossy();
         let text = dump.log().text;
-        let parsed = report::read_with(&[Piece { name: &name, bytes: text.as_bytes() }], profile);
+        let mut parsed = report::read_with(&[Piece { name: &name, bytes: text.as_bytes() }], profile);
         let memory = Memory { facts: dump.facts(), tasks: dump.tasks().tasks };
+        told_by_memory(&mut parsed, &memory.facts);
         Ok(Crash { dump: Some(memory), ..Crash::read(name.into_owned(), parsed, library) })
     }
 

@@ -134,9 +134,8 @@ pub async fn pasted(app: &App, mut parsed: Parsed, number: usize) -> Result<(Par
         return Ok((parsed, Located::default()));
     };
     let kernel = parsed.kernel.release.clone().unwrap_or_default();
-    let build_id = parsed.kernel.build_id.as_ref().map(|id| id.as_bytes().to_vec());
     let mut images: ByModule<Image> = BTreeMap::new();
-    for (module, wanted) in wanted(&kernel, build_id, &parsed, &report) {
+    for (module, wanted) in wanted(&kernel, None, &parsed, &report) {
         if let Some(image) = image::find(app.store.read(), &wanted).await? {
             images.insert(module, image);
         }
@@ -213,16 +212,14 @@ fn wanted(
     for frame in frames(report) {
         let listed = || parsed.modules.iter().find(|listed| Some(&listed.name) == frame.module.as_ref());
         let build_id = match &frame.module {
-            None => kernel_build_id.clone(),
-            Some(_) => {
-                let printed = frame.build_id.as_ref().or_else(|| listed()?.build_id.as_ref());
-                printed.map(|id| id.as_bytes().to_vec())
-            }
+            None => parsed.kernel.build_id.as_ref(),
+            Some(_) => frame.build_id.as_ref().or_else(|| listed()?.build_id.as_ref()),
         };
+        let told = kernel_build_id.clone().filter(|_| frame.module.is_none());
         wanted.entry(frame.module.clone()).or_insert_with(|| Wanted {
             kernel: kernel.to_owned(),
             name: frame.module.clone().unwrap_or_else(|| KERNEL.to_owned()),
-            build_id: build_id.unwrap_or_default(),
+            build_id: build_id.map(|id| id.as_bytes().to_vec()).or(told).unwrap_or_default(),
         });
     }
     wanted
