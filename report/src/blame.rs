@@ -26,8 +26,7 @@ pub(crate) fn blame(report: &mut Report, facts: &Facts, token: &Token, rules: &R
         None if token.id == "panic" => panicked(facts).and_then(function),
         None => None,
     };
-    let counts =
-        |frame: &&Frame| frame.reliable && frame.name().is_some_and(|name| !rules.skip.matches(name));
+    let counts = |frame: &&Frame| frame.reliable && frame.name().is_some_and(|name| !rules.is_generic(name));
     report.guilty = guilty.or_else(|| frames().find(counts).and_then(function));
     report.bpf = frames().filter(|frame| frame.reliable).find_map(|frame| match &frame.bpf {
         Some(program @ Bpf::Program { .. }) => Some(program.label()),

@@ -53,7 +53,7 @@ impl<'a> Kitchen<'a> {
             let line = self.body.line(self.log, at);
             (at, if at == from.line { line.get(from.column..).unwrap_or(&[]) } else { line })
         });
-        let mut names = Names { recipe, rules: self.rules, list: Vec::new() };
+        let mut names = Names { recipe, rules: self.rules, list: Vec::new(), last_resort: None };
         let mut frames = Vec::new();
         let (mut stacks, mut complete) = (0, true);
         let mut index = 0;
@@ -123,6 +123,8 @@ struct Names<'a, 'r> {
     recipe: &'r Recipe,
     rules: &'static Rules,
     list: Vec<Cow<'a, str>>,
+    /// The first that counts when nothing else does.
+    last_resort: Option<Cow<'a, str>>,
 }
 
 impl<'a> Names<'a, '_> {
@@ -133,21 +135,25 @@ impl<'a> Names<'a, '_> {
             return;
         }
         let name = demangle(name);
-        let skipped = self.recipe.skip.matches(&name) || self.rules.skip.matches(&name);
-        if skipped {
-            trail.skip(|| Skipped {
-                name: name.to_string(),
-                line: line as usize,
-                rule: self.recipe.skip.which(&name).or_else(|| self.rules.skip.which(&name)).unwrap_or(""),
-            });
-        } else {
-            self.list.push(name);
+        let sets = [&self.recipe.skip, &self.rules.skip, &self.rules.last_resort];
+        let Some(set) = sets.iter().position(|set| set.matches(&name)) else { return self.list.push(name) };
+        trail.skip(|| Skipped {
+            name: name.to_string(),
+            line: line as usize,
+            rule: sets[set].which(&name).unwrap_or(""),
+        });
+        if set == 2 {
+            self.last_resort.get_or_insert(name);
         }
     }
 
     fn close(&mut self, profile: Profile, complete: &mut bool) -> Option<Chosen<'a>> {
+        if self.list.is_empty() {
+            self.list.extend(self.last_resort.take());
+        }
         let chosen = choose(self.recipe.choose, &self.list, &self.rules.anchors, profile);
         self.list.clear();
+        self.last_resort = None;
         *complete &= chosen.is_some();
         chosen
     }

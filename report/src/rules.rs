@@ -39,7 +39,10 @@ pub(crate) struct Rules {
     pub(crate) continues: Vec<Pattern>,
     /// No reports, but they print stacks of their own.
     pub(crate) stacked: Vec<(&'static str, &'static str)>,
+    /// Functions that name no bug.
     pub(crate) skip: NameSet,
+    /// Functions that name one only when no other is left: what the list marks for fleets.
+    pub(crate) last_resort: NameSet,
     pub(crate) anchors: NameSet,
     pub(crate) types: Vec<TypeRule>,
     pub(crate) suppressed: Vec<Pattern>,
@@ -134,7 +137,11 @@ impl Rules {
             tokens: Vec::new(),
             continues: Vec::new(),
             stacked: Vec::new(),
-            skip: names(include_str!("../rules/skip.txt")),
+            skip: NameSet::new(pairs(include_str!("../rules/skip.txt"), Profile::Scoring)),
+            last_resort: NameSet::new(match profile {
+                Profile::Production => marked(include_str!("../rules/skip.txt")),
+                Profile::Scoring => Vec::new(),
+            }),
             anchors: names(include_str!("../rules/anchors.txt")),
             types: rows(include_str!("../rules/types.txt"), profile).map(type_rule).collect(),
             suppressed: patterns(include_str!("../rules/suppressed.txt")),
@@ -178,6 +185,11 @@ impl Rules {
                 _ => unreachable!("tokens.txt: unknown word {word}"),
             }
         }
+    }
+
+    /// Does a function name no bug?
+    pub(crate) fn is_generic(&self, name: &str) -> bool {
+        self.skip.matches(name) || self.last_resort.matches(name)
     }
 
     /// The class of a title.
@@ -227,6 +239,11 @@ fn pattern((id, text): (&'static str, &'static str)) -> Pattern {
 
 fn pairs(text: &'static str, profile: Profile) -> Vec<(&'static str, &'static str)> {
     rows(text, profile).map(split_word).collect()
+}
+
+/// The pairs that are marked for production.
+fn marked(text: &'static str) -> Vec<(&'static str, &'static str)> {
+    text.lines().filter_map(|line| line.trim().strip_prefix("production ")).map(split_word).collect()
 }
 
 /// The rows of a rules file: no comments, no blank lines, nothing that is marked for the other profile.
@@ -279,7 +296,13 @@ mod tests {
                 .flat_map(|token| &token.ignores)
                 .chain(&rules.continues)
                 .for_each(|p| check(p.id));
-            rules.skip.single.iter().chain(&rules.anchors.single).for_each(|(id, _)| check(id));
+            rules
+                .skip
+                .single
+                .iter()
+                .chain(&rules.last_resort.single)
+                .chain(&rules.anchors.single)
+                .for_each(|(id, _)| check(id));
             let formats: Vec<&Format> = rules.tokens.iter().flat_map(|token| &token.formats).collect();
             let ids: HashSet<&str> = formats.iter().map(|format| format.id).collect();
             assert_eq!(ids.len(), formats.len());

@@ -155,3 +155,12 @@ fn a_replayed_header_does_not_count() {
         assert!(parse_with(log.as_bytes(), profile).reports.is_empty());
     }
 }
+
+#[test]
+fn what_only_a_fleet_passes_over_is_better_than_nothing() {
+    let header = "BUG: sleeping function called from invalid context at x.c:1";
+    let log = stack(header, &["dump_stack", "remove_wait_queue", "strim", "__mutex_lock"]);
+    assert!(story(&log, Profile::Production).0.ends_with(" in remove_wait_queue"));
+    let log = stack(header, &["dump_stack", "__mutex_lock", "kfree"]);
+    assert!(story(&log, Profile::Production).0.ends_with(" in corrupted"));
+}
