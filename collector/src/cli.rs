@@ -18,12 +18,31 @@ use handover::key::{Keyring, PublicKey};
 mod print;
 
 /// Hears what a dying kernel said, keeps it, hands it over.
+///
+/// After a crash the kernel's last words lie in pstore, in systemd's archive of it, in a folder below /var/crash, or in
+/// the journal. `collect` finds them, replaces what names the machine, and makes them durable in the spool; with a
+/// server it also hands them over. A record is erased only if that is wanted, and only once the service's signed
+/// receipt for exactly these bytes was verified.
 #[derive(Parser)]
-#[command(name = "lastwords-agent", version, arg_required_else_help = true)]
+#[command(name = "lastwords-agent", version, arg_required_else_help = true, after_long_help = AFTER)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const AFTER: &str = "\
+Exit codes:
+  0   all is handed over, or there was nothing
+  64  a setting is wrong; nothing was done
+  65  some evidence was not taken and is held in the spool
+  74  a source or the spool failed; for doctor: a check failed
+  75  the service is away or another agent is at work, everything is kept; for doctor: something cannot be seen
+  76  a receipt or TLS is not to be trusted
+  77  the token is not accepted
+
+Files:
+  /etc/lastwords/agent.toml  settings; the command line goes before them
+  /var/spool/lastwords       what waits, what was handed over, the receipts, the boots";
 
 #[derive(Subcommand)]
 enum Command {
@@ -300,11 +319,58 @@ fn verify(spool: &Path, key: Option<&str>) -> Result<Findings, Error> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+    use clap_complete::Shell;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_sound() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    /// The pages and completions that are installed are those of this command line. With `UPDATE_PAGES=1` they are
+    /// written.
+    #[test]
+    fn pages_and_completions_are_those_of_this_program() {
+        let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
+        let stale: Vec<PathBuf> = pages()
+            .into_iter()
+            .map(|(name, text)| (dist.join(name), text))
+            .filter(|(path, text)| std::fs::read(path).ok().as_ref() != Some(text))
+            .map(|(path, text)| {
+                if std::env::var_os("UPDATE_PAGES").is_some() {
+                    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    std::fs::write(&path, text).unwrap();
+                }
+                path
+            })
+            .collect();
+        assert!(stale.is_empty(), "not of this command line; UPDATE_PAGES=1 writes them: {stale:?}");
+    }
+
+    fn pages() -> Vec<(String, Vec<u8>)> {
+        let mut pages = Vec::new();
+        for (shell, name) in [
+            (Shell::Bash, "lastwords-agent.bash"),
+            (Shell::Fish, "lastwords-agent.fish"),
+            (Shell::Zsh, "_lastwords-agent"),
+        ] {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lastwords-agent", &mut text);
+            pages.push((format!("completions/{name}"), text));
+        }
+        let mut program = Cli::command().disable_help_subcommand(true);
+        program.build();
+        let commands = program.get_subcommands().filter(|command| command.get_name() != "help");
+        for (command, name) in std::iter::once((&program, "lastwords-agent".to_owned()))
+            .chain(commands.map(|command| (command, format!("lastwords-agent-{}", command.get_name()))))
+        {
+            let mut text = Vec::new();
+            let page = clap_mangen::Man::new(command.clone()).title(name.as_str()).section("8");
+            page.source("lastwords").render(&mut text).unwrap();
+            pages.push((format!("man/{name}.8"), text));
+        }
+        pages
     }
 }

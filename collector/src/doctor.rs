@@ -19,6 +19,7 @@ mod boots;
 mod kdump;
 mod machine;
 mod pstore;
+mod reading;
 mod spool;
 
 /// What the checks look at.
@@ -66,7 +67,7 @@ fn fail(evidence: impl Into<String>, fix: &'static str) -> Finding {
 type Entry = (&'static str, u64, &'static str, fn(&Patient<'_>) -> Finding);
 
 /// Every check, in the order of a crash: written, kept over the reboot, found, handed over.
-const CHECKS: [Entry; 18] = [
+const CHECKS: [Entry; 20] = [
     ("panic-policy", 3600, "/proc/sys/kernel/panic*", machine::panic_policy),
     ("watchdog", 3600, "/sys/class/watchdog, /proc/sys/kernel/nmi_watchdog", machine::watchdog),
     ("pstore-mounted", 3600, "/proc/self/mountinfo", pstore::mounted),
@@ -81,7 +82,9 @@ const CHECKS: [Entry; 18] = [
     ("kdump-target", 3600, "/var/crash", kdump::target),
     ("spool-durable", 3600, "a file written, synced and read back", spool::durable),
     ("spool-content", 3600, "the spool's folders", spool::content),
+    ("last-receipt", 3600, "receipts.log in the spool", spool::last_receipt),
     ("clock", 3600, "adjtimex(2), /run/systemd/timesync/synchronized", machine::clock),
+    ("self-test", 86_400, "samples in this program", reading::self_test),
     ("boot-marked", 86_400, "boots/ in the spool", boots::marked),
     ("previous-boot", 86_400, "boots/ in the spool", boots::previous),
     ("proven", 86_400, "drill.json in the spool, /boot", boots::proven),

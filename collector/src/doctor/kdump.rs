@@ -24,6 +24,12 @@ pub(super) fn armed(patient: &Patient<'_>) -> Finding {
             unknown("whether a crash kernel is loaded cannot be read", "run it where /sys is mounted")
         }
         (Some(true), _) => pass("a crash kernel is loaded"),
+        (Some(false), true) if number(patient.root, "/proc/sys/kernel/kexec_load_disabled") == Some(1) => {
+            fail(
+                "memory is asked for a crash kernel, and loading one is forbidden until the next boot",
+                "load it before kernel.kexec_load_disabled is set, and reboot",
+            )
+        }
         (Some(false), true) => fail(
             "memory is asked for a crash kernel, and none is loaded",
             "kdump-config load; kdumpctl start",

@@ -10,7 +10,16 @@ pub(super) fn panic_policy(patient: &Patient<'_>) -> Finding {
         let value = patient.root.text(&format!("/proc/sys/kernel/{name}"));
         format!("{name}={}", value.as_deref().unwrap_or("?"))
     };
-    let rest = ["panic_on_oops", "softlockup_panic", "hung_task_panic", "hardlockup_panic", "panic_on_warn"];
+    let rest = [
+        "panic_on_oops",
+        "softlockup_panic",
+        "hardlockup_panic",
+        "hung_task_panic",
+        "panic_on_rcu_stall",
+        "panic_on_warn",
+        "oops_limit",
+        "warn_limit",
+    ];
     let seen = |panic: i64| format!("panic={panic} {}", rest.map(setting).join(" "));
     match number(patient.root, "/proc/sys/kernel/panic") {
         None => unknown("the settings cannot be read", "run it where /proc is mounted"),

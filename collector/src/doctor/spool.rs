@@ -51,6 +51,14 @@ pub(super) fn content(patient: &Patient<'_>) -> Finding {
             "lastwords-agent collect --retry-held",
         );
     }
+    let given_up = crate::custody::read_entries(patient.disk, patient.spool).unwrap_or_default();
+    let given_up = given_up.values().filter(|entry| entry.withheld).count();
+    if given_up > 0 {
+        return fail(
+            format!("the bytes of {given_up} crashes were given up for room"),
+            "raise [caps] in the settings, and see why so much waits",
+        );
+    }
     let oldest = |name: &String| {
         let path = patient.spool.join("ready").join(Path::new(name));
         patient.disk.stat(&path).map(|stat| stat.mtime_us).ok()
@@ -63,5 +71,35 @@ pub(super) fn content(patient: &Patient<'_>) -> Finding {
             "lastwords-agent collect, and read what it says",
         ),
         _ => pass(seen),
+    }
+}
+
+/// When somebody else last took custody, by the time of the log that says so.
+pub(super) fn last_receipt(patient: &Patient<'_>) -> Finding {
+    let fix = "lastwords-agent drill --synthetic, and read what it says";
+    let waiting = patient.disk.list(&patient.spool.join("ready")).map_or(0, |names| names.len());
+    match patient.disk.stat(&patient.spool.join("receipts.log")) {
+        Ok(stat) if stat.size > 0 => {
+            let since_us = patient.now_us.saturating_sub(stat.mtime_us).max(0);
+            let seen = format!("the last receipt came {} ago", hours(since_us));
+            match waiting {
+                0 => pass(seen),
+                _ if since_us <= WAITED_US => pass(seen),
+                _ => fail(format!("{seen}, and {waiting} parcels wait"), fix),
+            }
+        }
+        Ok(_) => unknown("no receipt has come yet", fix),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => unknown("no receipt has come yet", fix),
+        Err(error) => {
+            unknown(format!("the receipts cannot be read: {error}"), "run it as root or as the agent")
+        }
+    }
+}
+
+fn hours(us: i64) -> String {
+    match us / 3_600_000_000 {
+        0 => format!("{} min", us / 60_000_000),
+        hours @ 1..48 => format!("{hours} h"),
+        hours => format!("{} days", hours / 24),
     }
 }

@@ -158,3 +158,146 @@ fn a_torn_receipt_is_cut_off_and_asked_for_again() {
     assert_eq!(text.lines().count(), 1);
     assert!(text.contains("duplicate"));
 }
+
+/// A store of UEFI variables that is more than half full of dumps.
+fn short_of_room() -> Node {
+    let node = Node::new();
+    node.record("dmesg-efi_pstore-179537647501001", DIED, PANIC.replace("#2", "#1"));
+    node.file("sys/module/pstore/parameters/backend", "efi_pstore\n");
+    node.file("sys/firmware/efi/efivars/dump-type0-1-1-1795376475-C", &"x".repeat(40 * 1024));
+    node.file("proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
+    node
+}
+
+#[test]
+fn a_full_store_is_emptied_once_the_spool_holds_it() {
+    let (node, service) = (short_of_room(), Service::start());
+    let mut config = Config { forget: Forget::WhenFull, tell_boot: true, ..node.config(None) };
+    let summary = node.run(&config);
+    assert_eq!((summary.erased, summary.waiting, names(&node.pstore()).len()), (1, 1, 0), "{summary:?}");
+    assert!(summary.troubles[0].contains("erased before a receipt"), "{summary:?}");
+    config.servers = vec![service.url()];
+    let summary = node.run(&config);
+    assert_eq!((summary.exit, summary.waiting, service.stored().len()), (Exit::Done, 0, 1), "{summary:?}");
+    assert_eq!(service.boots()[0].spool.emergency_erases, 1);
+    assert_eq!(service.boots()[0].unread, ["bpf: nobody looked"]);
+}
+
+#[test]
+fn a_full_store_is_left_alone_where_that_would_lose_something() {
+    for (what, change) in [
+        ("there is room", &(|node: &Node| node.file("sys/firmware/efi/efivars/dump-type0-1-1-1795376475-C", "x"))
+            as &dyn Fn(&Node)),
+        ("another backend", &|node| node.file("sys/module/pstore/parameters/backend", "ramoops\n")),
+        ("a volatile spool", &|node| node.file("proc/self/mountinfo", "22 1 0:1 / / rw - tmpfs none rw\n")),
+        ("no mounts to see", &|node| fs::remove_file(node.path("root/proc/self/mountinfo")).unwrap()),
+    ] {
+        let node = short_of_room();
+        change(&node);
+        let summary = node.run(&Config { forget: Forget::WhenFull, ..node.config(None) });
+        assert_eq!((summary.erased, names(&node.pstore()).len()), (0, 1), "{what}: {summary:?}");
+    }
+    let node = short_of_room();
+    let summary = node.run(&Config { forget: Forget::Receipted, ..node.config(None) });
+    assert_eq!(summary.erased, 0, "{summary:?}");
+}
+
+/// A clock that is some days ahead of the others.
+struct Ahead(i64);
+
+impl Clock for Ahead {
+    fn wall_us(&self) -> i64 {
+        (DIED as i64 + self.0) * 1_000_000
+    }
+
+    fn since_boot(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sleep(&self, _: Duration) {}
+}
+
+fn run_at(node: &Node, config: &Config, seconds: i64) -> Summary {
+    let clock = Ahead(seconds);
+    let ground = Ground { disk: &System, clock: &clock, random: &random };
+    let summary = agent::collect_on(config, &ground).unwrap();
+    assert!(node.spool().exists());
+    summary
+}
+
+#[test]
+fn what_was_not_taken_is_offered_again_after_a_day() {
+    let (node, service) = (Node::new(), Service::start());
+    node.crash();
+    let config = node.config(Some(&service));
+    service.fail_upload(Fault::Status(400, "malformed"));
+    assert_eq!(run_at(&node, &config, 0).held.len(), 1);
+    assert_eq!(run_at(&node, &config, 86_000).receipts.len(), 0);
+    assert_eq!(node.spooled("held").len(), 1);
+    assert_eq!(run_at(&node, &config, 86_500).receipts.len(), 1);
+    assert_eq!((node.spooled("held").len(), service.stored().len()), (0, 1));
+}
+
+#[test]
+fn what_was_not_taken_is_offered_again_by_another_version() {
+    let (node, service) = (Node::new(), Service::start());
+    node.crash();
+    let config = node.config(Some(&service));
+    service.fail_upload(Fault::Status(400, "malformed"));
+    assert_eq!(run_at(&node, &config, 0).held.len(), 1);
+    let entry = node.spool().join("sources").join(&node.spooled("sources")[0]);
+    let text = fs::read_to_string(&entry).unwrap();
+    fs::write(&entry, text.replace(env!("CARGO_PKG_VERSION"), "0.0.9")).unwrap();
+    assert_eq!(run_at(&node, &config, 60).receipts.len(), 1);
+}
+
+#[test]
+fn where_evidence_came_from_is_forgotten_after_the_evidence() {
+    const DAY: i64 = 86_400;
+    let (node, service) = (Node::new(), Service::start());
+    node.crash();
+    let config = node.config(Some(&service));
+    run_at(&node, &config, 0);
+    // The source is still there: the entry stops it from being kept again.
+    run_at(&node, &config, 300 * DAY);
+    assert_eq!((node.spooled("sources").len(), node.spooled("sent").len()), (1, 1));
+    for name in names(&node.pstore()) {
+        fs::remove_file(node.pstore().join(name)).unwrap();
+    }
+    for parcel in node.spooled("sent") {
+        let parcel = fs::File::options().write(true).open(node.spool().join("sent").join(parcel)).unwrap();
+        parcel.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    }
+    run_at(&node, &config, 10 * DAY);
+    assert_eq!(node.spooled("sources").len(), 1);
+    run_at(&node, &config, 31 * DAY);
+    assert_eq!(node.spooled("sources").len(), 0);
+}
+
+#[test]
+fn what_the_kernel_says_of_its_clock_is_told() {
+    struct Told(Option<bool>);
+    impl Clock for Told {
+        fn wall_us(&self) -> i64 {
+            Ahead(0).wall_us()
+        }
+        fn since_boot(&self) -> Duration {
+            Duration::ZERO
+        }
+        fn is_synced(&self) -> Option<bool> {
+            self.0
+        }
+        fn sleep(&self, _: Duration) {}
+    }
+    for (told, synced, basis) in
+        [(Some(true), true, "adjtimex"), (Some(false), false, "adjtimex"), (None, true, "timesync")]
+    {
+        let (node, service) = (Node::new(), Service::start());
+        node.crash();
+        node.file("run/systemd/timesync/synchronized", "");
+        let ground = Ground { disk: &System, clock: &Told(told), random: &random };
+        let summary = agent::collect_on(&node.config(Some(&service)), &ground).unwrap();
+        let clock = service.manifest(&summary.found[0].evidence).clock;
+        assert_eq!((clock.synced, clock.basis.as_str()), (synced, basis));
+    }
+}

@@ -77,6 +77,7 @@ fn well() -> Node {
             "initramfs_sha256": "{initramfs}", "result": "proven"}}"#
     );
     fs::write(node.spool().join("drill.json"), drill).unwrap();
+    fs::write(node.spool().join("receipts.log"), "a receipt\n").unwrap();
     node
 }
 
@@ -109,7 +110,7 @@ fn a_machine_that_is_well_passes_everything() {
     let ill: Vec<_> = readiness.checks.iter().filter(|check| check.verdict != Verdict::Pass).collect();
     assert!(ill.is_empty(), "{ill:#?}");
     assert_eq!((readiness.summary, doctor::exit(&readiness)), (Verdict::Pass, Exit::Done));
-    assert_eq!(readiness.checks.len(), 18);
+    assert_eq!(readiness.checks.len(), 20);
     // As the service reads it, which recomputes the summary.
     Readiness::read(&serde_json::to_vec(&readiness).unwrap()).unwrap();
 }
@@ -119,9 +120,22 @@ fn a_machine_that_cannot_be_seen_is_unknown_or_worse() {
     let node = Node::new();
     let readiness = examine(&node, false);
     let passes: Vec<_> = readiness.checks.iter().filter(|check| check.verdict == Verdict::Pass).collect();
-    // No variables of UEFI to crowd without an EFI backend, and no crash kernel that would write.
+    // No variables of UEFI to crowd without an EFI backend, no crash kernel that would write, and the program itself.
     let ids: Vec<&str> = passes.iter().map(|check| check.id.as_str()).collect();
-    assert_eq!(ids, ["pstore-space", "kdump-target"]);
+    assert_eq!(ids, ["pstore-space", "kdump-target", "self-test"]);
+}
+
+#[test]
+fn last_receipt() {
+    check("last-receipt", Verdict::Unknown, |node| {
+        fs::remove_file(node.spool().join("receipts.log")).unwrap();
+    });
+    check("last-receipt", Verdict::Fail, |node| {
+        fs::write(node.spool().join("ready/waits.parcel"), "").unwrap();
+        let log = fs::File::options().write(true).open(node.spool().join("receipts.log")).unwrap();
+        let long_ago = Duration::from_secs(DIED - 90_000);
+        log.set_modified(std::time::SystemTime::UNIX_EPOCH + long_ago).unwrap();
+    });
 }
 
 #[test]

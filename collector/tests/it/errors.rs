@@ -217,7 +217,7 @@ fn the_pstore_cannot_be_read() {
         fs::remove_file(node.pstore().join("dmesg-ramoops-0")).unwrap();
         let record = node.record("dmesg-ramoops-1", DIED, PANIC);
         let closed = if of_folder { node.pstore() } else { record };
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
         let mut command = collect(&node);
         if fs::metadata(node.dir.path()).unwrap().uid() == 0 {
             // Nothing is closed to root.

@@ -88,3 +88,28 @@ fn an_answer_that_was_cut_off_leaves_a_gap_only() {
     let findings = check(&node);
     assert_eq!((findings.verified, findings.gaps.len(), findings.faults.len()), (1, 1, 0), "{findings:?}");
 }
+
+#[test]
+fn receipts_that_were_lost_are_fetched() {
+    let (node, service) = (Node::new(), Service::start());
+    let config = node.config(Some(&service));
+    for n in 0..3 {
+        node.record(&format!("dmesg-ramoops-{n}"), DIED + 1000 * n, PANIC.replace("27.1", &format!("{n}.1")));
+        node.run(&config);
+    }
+    // The middle line is gone, as if its answer had never come; its evidence too, so that it is not offered again.
+    let log = node.spool().join("receipts.log");
+    let text = fs::read_to_string(&log).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    fs::write(&log, format!("{}\n{}\n", lines[0], lines[2])).unwrap();
+    fs::remove_file(node.pstore().join("dmesg-ramoops-1")).unwrap();
+    let keys = || Trust::load(&System, &node.spool()).unwrap().unwrap().keys;
+    assert_eq!(verify(&System, &node.spool(), &keys()).unwrap().gaps.len(), 1);
+
+    node.record("dmesg-ramoops-3", DIED + 9000, PANIC.replace("27.1", "3.1"));
+    assert_eq!(node.run(&config).exit, Exit::Done);
+    let findings = verify(&System, &node.spool(), &keys()).unwrap();
+    assert_eq!((findings.verified, findings.gaps.len(), findings.faults.len()), (4, 0, 0), "{findings:?}");
+    let fetched = |line: &String| line.contains("/receipts?epoch=1&after=1&limit=1");
+    assert_eq!(service.requests().iter().filter(|line| fetched(line)).count(), 1);
+}

@@ -260,6 +260,18 @@ impl State {
         Ok(envelope)
     }
 
+    /// Envelopes behind `after=`, in their order.
+    fn missing(&self, path: &str) -> Vec<u8> {
+        let after = path.split("after=").nth(1).unwrap().split('&').next().unwrap();
+        let after: u64 = after.parse().unwrap();
+        let all = self.receipts.values().flat_map(BTreeMap::values);
+        let mut behind: Vec<(u64, &Envelope)> =
+            all.map(|e| (e.unverified().unwrap().seq, e)).filter(|(seq, _)| *seq > after).collect();
+        behind.sort_by_key(|(seq, _)| *seq);
+        let envelopes: Vec<&Envelope> = behind.into_iter().map(|(_, envelope)| envelope).collect();
+        serde_json::to_vec(&envelopes).unwrap()
+    }
+
     fn keys(&self) -> Vec<u8> {
         let mut first = KeyEntry::first(SERVICE, &key().public(), 0);
         let mut keys = Vec::new();
@@ -414,6 +426,7 @@ fn reconcile(state: &mut State, body: &[u8]) -> Reply {
 fn sound(state: &mut State, method: &str, path: &str, body: &[u8]) -> Reply {
     match (method, path) {
         ("get", "/api/v1/handover/keys") => reply(200, state.keys()),
+        ("get", path) if path.contains("/receipts?") => reply(200, state.missing(path)),
         ("post", "/api/v1/evidence/offers") => reply(200, state.offer(body)),
         ("post", path) if path.ends_with("/reconcile") => reconcile(state, body),
         ("put", path) if path.contains("/boots/") => {
