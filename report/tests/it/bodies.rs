@@ -330,6 +330,11 @@ fn types_follow_from_titles() {
         ("no output from test machine", "NO_OUTPUT"),
         ("unexpected kernel reboot", "REBOOT"),
         ("SYZFATAL: x", "SYZ_FAILURE"),
+        ("BUG: Poison overwritten in f", "MEMORY_SAFETY_BUG"),
+        ("BUG: unable to handle kernel instruction fetch in f", "MEMORY_SAFETY_BUG"),
+        ("BUG: unable to handle kernel access to user memory in f", "UNKNOWN"),
+        ("illegal instruction in f", "DoS"),
+        ("truncated panic in f", "DoS"),
         ("something else", "UNKNOWN"),
     ] {
         assert_eq!(CrashType::of_title(title).as_str(), kind, "{title}");

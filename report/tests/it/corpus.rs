@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use regex::bytes::Regex;
-use report::{Log, Profile, parse, parse_with, summary};
+use report::{Log, Piece, Profile, explain, parse, parse_with, summary};
 
 struct Case {
     title: Option<String>,
@@ -14,13 +14,22 @@ struct Case {
     kind: String,
     corrupted: bool,
     log: Vec<u8>,
+    /// The text of the first report, when the case tells it.
+    report: Vec<Vec<u8>>,
 }
 
 /// The format is told in the scorer: headers, an empty line, the log, perhaps a `REPORT:` section.
 fn case(bytes: &[u8]) -> Case {
     let text: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != b'\r').collect();
     let mut lines = text.split(|byte| *byte == b'\n');
-    let mut case = Case { title: None, alts: vec![], kind: "UNKNOWN".into(), corrupted: false, log: vec![] };
+    let mut case = Case {
+        title: None,
+        alts: vec![],
+        kind: "UNKNOWN".into(),
+        corrupted: false,
+        log: vec![],
+        report: vec![],
+    };
     for line in lines.by_ref().take_while(|line| !line.is_empty()) {
         let line = String::from_utf8_lossy(line);
         let (key, value) = line.split_once(": ").unwrap_or((&line, ""));
@@ -32,10 +41,15 @@ fn case(bytes: &[u8]) -> Case {
             _ => {}
         }
     }
-    let mut empty = false;
+    let (mut empty, mut report) = (false, false);
     for line in lines {
-        if empty && line == b"REPORT:" {
-            break;
+        if report {
+            case.report.push(line.to_owned());
+            continue;
+        }
+        report = empty && line == b"REPORT:";
+        if report {
+            continue;
         }
         empty = line.is_empty();
         case.log.extend_from_slice(line);
@@ -177,6 +191,25 @@ fn a_title_moves_with_its_function_and_not_with_anything_else() {
         }
         let expected = case.title.as_ref().unwrap().replace(&format!(" in {frame}"), " in zebra_turned");
         assert_eq!(summary(&parse_with(&log, Profile::Scoring))[0].title, expected);
+    }
+}
+
+#[test]
+fn the_text_of_a_report_has_the_lines_the_convention_gives_it() {
+    for case in cases().into_iter().filter(|case| !case.report.is_empty()) {
+        let (parsed, stories) = explain(&[Piece { name: "", bytes: &case.log }], Profile::Scoring);
+        let header = parsed.log.message(stories[0].line);
+        // The lines shown before the header are not part of it.
+        let first = case.report.iter().position(|line| line == header).unwrap();
+        let last = case.report.iter().rposition(|line| !line.is_empty()).unwrap();
+        let blank = |at: usize| parsed.log.message(at).is_empty();
+        let trailing = (0..parsed.log.lines().len()).rev().take_while(|at| blank(*at)).count();
+        let found = stories[0].lines;
+        assert!(
+            (last + 1 - first..=last + 1 - first + trailing).contains(&found),
+            "{:?}: {found}",
+            case.title
+        );
     }
 }
 
