@@ -94,8 +94,7 @@ impl Symbols {
                 if path.exists() {
                     tracing::warn!(error = %Chain(&error), "an index is not used and built again");
                 }
-                self.opened.unindexed().insert(path, Arc::clone(open));
-                self.opened.index_due.notify_one();
+                self.opened.want_index(path, Arc::clone(open));
             }
         }
     }
@@ -116,6 +115,15 @@ impl Opened {
             images.remove(0);
         }
         images.push((key, image));
+    }
+
+    /// Notes an image without an index. When many wait already it gets one the next time that it is opened.
+    fn want_index(&self, path: PathBuf, image: Arc<Image>) {
+        let mut unindexed = self.unindexed();
+        if unindexed.len() < OPEN {
+            unindexed.insert(path, image);
+        }
+        self.index_due.notify_one();
     }
 
     /// The next image without an index, with the path that it shall have.
