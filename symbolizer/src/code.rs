@@ -48,6 +48,12 @@ impl Sites {
 impl Text {
     pub fn read(elf: &Elf, bytes: &[u8]) -> Result<Text, Error> {
         let executable = |s: &Section| s.executable() && s.kind != SHT_NOBITS;
+        // Honest sections do not share bytes; those of a hostile file could ask for the same ones a million times.
+        let read = elf.sections.iter().filter(|s| executable(s) || s.kind == SHT_RELA);
+        let claimed = read.fold(0u64, |sum, section| sum.saturating_add(section.size));
+        if claimed > bytes.len() as u64 {
+            return Err(Error::Elf("sections of code and relocations claim more than the file holds".into()));
+        }
         let mut sections = Vec::new();
         let mut sites = Vec::new();
         let relocator = if elf.relocatable { Some(Relocator::new(elf, bytes)?) } else { None };
@@ -89,7 +95,7 @@ impl Text {
 fn fields(elf: &Elf, bytes: &[u8], number: usize) -> Result<Vec<Range<u64>>, Error> {
     let section = &elf.sections[number];
     let mut fields = Vec::new();
-    for table in elf.sections.iter().filter(|s| s.kind == SHT_RELA && s.info as usize == number) {
+    for table in elf.relocations(number).filter(|table| table.kind == SHT_RELA) {
         for entry in elf.raw(bytes, table)?.as_chunks::<24>().0 {
             let word = |at: usize| u64::from_le_bytes(*entry[at..].first_chunk().expect("at + 8 <= 24"));
             let (offset, kind) = (word(0), word(8) as u32);

@@ -11,7 +11,8 @@ use goblin::container::{Container, Ctx};
 use goblin::elf::compression_header::CompressionHeader;
 use goblin::elf::header::{self, Header};
 use goblin::elf::section_header::{
-    SHF_ALLOC, SHF_COMPRESSED, SHF_EXECINSTR, SHN_XINDEX, SHT_NOBITS, SHT_NOTE, SHT_SYMTAB, SectionHeader,
+    SHF_ALLOC, SHF_COMPRESSED, SHF_EXECINSTR, SHN_XINDEX, SHT_NOBITS, SHT_NOTE, SHT_REL, SHT_RELA,
+    SHT_SYMTAB, SectionHeader,
 };
 use goblin::elf::sym::Symtab;
 use report::BuildId;
@@ -40,6 +41,8 @@ pub(crate) struct Elf {
     /// `ET_REL`: a module, or any other object file.
     pub relocatable: bool,
     pub sections: Vec<Section>,
+    /// Numbers of the sections with relocations, behind the number of the one that they change; sorted.
+    relocations: Vec<(u32, u32)>,
     ctx: Ctx,
 }
 
@@ -129,7 +132,18 @@ impl Elf {
                 return Err(Error::TooLarge { what: "executable sections".into(), limit: u32::MAX.into() });
             }
         }
-        Ok(Elf { machine: head.e_machine, relocatable, sections, ctx })
+        let tables = sections.iter().zip(0..).filter(|(s, _)| matches!(s.kind, SHT_REL | SHT_RELA));
+        let mut relocations: Vec<(u32, u32)> = tables.map(|(s, number)| (s.info, number)).collect();
+        relocations.sort_unstable();
+        Ok(Elf { machine: head.e_machine, relocatable, sections, relocations, ctx })
+    }
+
+    /// The tables of relocations that change the section with this number.
+    pub fn relocations(&self, target: usize) -> impl Iterator<Item = &Section> {
+        let first = self.relocations.partition_point(|&(changed, _)| (changed as usize) < target);
+        let of_target =
+            self.relocations[first..].iter().take_while(move |&&(changed, _)| changed as usize == target);
+        of_target.map(|&(_, number)| &self.sections[number as usize])
     }
 
     pub fn section(&self, name: &str) -> Option<&Section> {

@@ -44,13 +44,9 @@ impl<'a> Relocator<'a> {
     pub fn apply(&self, target: usize, data: &mut [u8]) -> Result<(), Error> {
         let name = &self.elf.sections[target].name;
         let base = self.elf.sections[target].address;
-        for table in self.elf.sections.iter().filter(|s| s.info as usize == target) {
-            match table.kind {
-                SHT_RELA => {}
-                SHT_REL => {
-                    return Err(Error::Unsupported(format!("{}: relocations without addends", table.name)));
-                }
-                _ => continue,
+        for table in self.elf.relocations(target) {
+            if table.kind == SHT_REL {
+                return Err(Error::Unsupported(format!("{}: relocations without addends", table.name)));
             }
             // `Elf64_Rela`: r_offset, r_info (symbol in the high half, type in the low), r_addend.
             for entry in self.elf.raw(self.bytes, table)?.as_chunks::<24>().0 {
@@ -120,8 +116,7 @@ impl Relocator<'_> {
 
     /// Offset, type and target (symbol plus addend) of each relocation of a section.
     fn each(&self, section: usize, mut each: impl FnMut(u64, u32, Option<u64>)) -> Result<(), Error> {
-        let tables = self.elf.sections.iter().filter(|s| s.kind == SHT_RELA && s.info as usize == section);
-        for table in tables {
+        for table in self.elf.relocations(section).filter(|table| table.kind == SHT_RELA) {
             for entry in self.elf.raw(self.bytes, table)?.as_chunks::<24>().0 {
                 let word = |at: usize| u64::from_le_bytes(*entry[at..].first_chunk().expect("at + 8 <= 24"));
                 let symbol = self.values.get((word(8) >> 32) as usize).copied().flatten();

@@ -174,3 +174,22 @@ fn entries_that_refer_to_themselves_come_to_an_end() {
     assert!(answers > 1000, "{answers}");
     assert!(begin.elapsed().as_secs() < SECONDS, "{:?}", begin.elapsed());
 }
+
+#[test]
+fn sections_that_share_the_bytes_of_the_file_are_refused() {
+    let mut bytes = std::fs::read(module_path(RELEASES[0])).unwrap();
+    let elf = goblin::elf::Elf::parse(&bytes).unwrap();
+    let (headers, length) = (elf.header.e_shoff as usize, bytes.len() as u64);
+    let code: Vec<usize> = (0..elf.section_headers.len())
+        .filter(|&at| elf.section_headers[at].is_executable() && elf.section_headers[at].sh_size > 0)
+        .collect();
+    assert!(code.len() > 2);
+    for at in code {
+        // sh_offset and sh_size of Elf64_Shdr
+        bytes[headers + at * 64 + 24..][..8].copy_from_slice(&0u64.to_le_bytes());
+        bytes[headers + at * 64 + 32..][..8].copy_from_slice(&length.to_le_bytes());
+    }
+    let image = Image::parse(bytes, Path::new("a.ko")).unwrap();
+    let error = chain(&image.index().unwrap_err());
+    assert_eq!(error, "a.ko: damaged ELF: sections of code and relocations claim more than the file holds");
+}
