@@ -100,6 +100,11 @@ pub fn open(path: &Path) -> Result<Dump, Failure> {
 
 /// The file is only there under its name when it is whole.
 fn extract(path: &Path, target: &Path) -> Result<vmcore::Extracted, Failure> {
+    let same = |one: &Path, other: &Path| Some(one.canonicalize().ok()? == other.canonicalize().ok()?);
+    if same(path, target) == Some(true) {
+        let error = io::Error::new(io::ErrorKind::AlreadyExists, "it is the dump itself");
+        return Err(Failure::Write(target.to_path_buf(), error));
+    }
     let dump = open(path)?;
     let written = |error| Failure::Write(target.to_path_buf(), error);
     let mut name = target.as_os_str().to_os_string();

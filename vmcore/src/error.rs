@@ -19,7 +19,7 @@ pub enum Error {
     #[error("this is a {0} file, which is not supported")]
     Unsupported(&'static str),
     /// The first bytes belong to no dump format.
-    #[error("this is no dump that we know: it begins with {0:02x?}")]
+    #[error("this is no dump that we know: {}", beginning(.0))]
     Unknown(Vec<u8>),
     /// The container's own header makes no sense, so that no page can be found.
     #[error("the {format} header is damaged: {what}")]
@@ -68,4 +68,11 @@ pub enum Error {
     /// The small dump cannot be written.
     #[error("writing the small dump")]
     Write(#[from] io::Error),
+}
+
+fn beginning(bytes: &[u8]) -> String {
+    match bytes {
+        [] => "it is empty".into(),
+        bytes => format!("it begins with \"{}\"", bytes.escape_ascii()),
+    }
 }

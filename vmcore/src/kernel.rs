@@ -132,7 +132,13 @@ impl Kernel {
 }
 
 fn read_btf(memory: &Memory, symbols: &Kallsyms) -> Result<Btf, String> {
-    let symbol = |name: &str| symbols.address_of(name).ok_or_else(|| format!("the kernel has no {name}"));
+    // Without CONFIG_KALLSYMS_ALL (Debian 12's arm64 kernel) the table holds functions only.
+    let all = symbols.address_of("init_task").is_some();
+    let why = if all { "CONFIG_DEBUG_INFO_BTF" } else { "CONFIG_KALLSYMS_ALL" };
+    let symbol = |name: &str| {
+        let found = symbols.address_of(name);
+        found.ok_or_else(|| format!("the kernel's symbols lack {name}: it was built without {why}"))
+    };
     let start = symbol("__start_BTF")?;
     let size = symbol("__stop_BTF")?.wrapping_sub(start);
     if size > MAX_BTF {

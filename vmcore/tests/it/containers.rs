@@ -296,8 +296,8 @@ fn vmcoreinfo_is_searched_for_where_no_note_gives_it() {
 #[test]
 fn what_is_no_dump_says_so() {
     for (bytes, want) in [
-        (&b""[..], "this is no dump that we know: it begins with []"),
-        (b"hello", "this is no dump that we know: it begins with [68, 65, 6c, 6c, 6f]"),
+        (&b""[..], "this is no dump that we know: it is empty"),
+        (b"hello", "this is no dump that we know: it begins with \"hello\""),
         (b"PAGEDU64", "this is a Windows crash dump file, which is not supported"),
         (b"KDUMP   ", "the KDUMP header is damaged: the file ends within it"),
         (b"\x7fELF\x01\x01", "this is a 32-bit or big-endian ELF file, which is not supported"),
