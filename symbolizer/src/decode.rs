@@ -170,6 +170,13 @@ fn code(out: &mut String, resolved: &ResolvedReport, style: Style) {
             let _ = writeln!(out, "{}", if line.faulting { style.bold(&text) } else { text });
         }
     }
+    if resolved.listing_of_image {
+        style.wrapped(
+            out,
+            2,
+            "the log has no instruction bytes: these are the image's, before the kernel patched itself",
+        );
+    }
     match resolved.code {
         Some(code) if code.contradicts() => {
             style.wrapped(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use report::{Frame, Parsed, Report};
+use report::{Arch, Code, Frame, Parsed, Report};
 use serde::Serialize;
 
 use crate::disassemble::{Instruction, listing};
@@ -41,8 +41,10 @@ pub struct ResolvedReport {
     pub ip: Option<ResolvedFrame>,
     /// How the printed instruction bytes compare with those of the image at [`Report::ip`].
     pub code: Option<CodeMatch>,
-    /// The instructions around it, from the printed bytes alone.
+    /// The instructions around it: from the printed bytes alone, or from the image where the log has none.
     pub listing: Vec<Instruction>,
+    /// The instructions are the image's: what the kernel patches while it boots is not as it ran.
+    pub listing_of_image: bool,
     /// In the order of [`Report::traces`].
     pub traces: Vec<ResolvedTrace>,
     /// Images that would resolve more, each once.
@@ -55,6 +57,11 @@ pub struct ResolvedReport {
     /// The folders of the sources, to be taken off paths that people read.
     pub source_roots: Vec<String>,
 }
+
+/// Bytes on each side of the instruction pointer: x86 prints 42 before it and 21 after.
+const AROUND: usize = 42;
+/// The largest functions of a kernel have some 100 KB.
+const MAX_FUNCTION: usize = 1 << 18;
 
 /// Resolves all frames of a report.
 pub fn resolve_report(parsed: &Parsed, report: &Report, library: &Library) -> ResolvedReport {
@@ -87,12 +94,16 @@ pub fn resolve_report(parsed: &Parsed, report: &Report, library: &Library) -> Re
             resolved.resolution = None;
         }
     }
+    let printed = report.code.as_ref().map(|code| listing(code, parsed.kernel.arch));
+    let of_image = || work.listing(report.ip.as_ref()?, ip.as_ref()?).filter(|lines| !lines.is_empty());
+    let of_image = if printed.is_none() { of_image() } else { None };
     let roots: BTreeSet<String> =
         work.images.values().flatten().flat_map(|image| image.source_roots()).collect();
     ResolvedReport {
         ip,
         code,
-        listing: report.code.as_ref().map(|code| listing(code, parsed.kernel.arch)).unwrap_or_default(),
+        listing_of_image: of_image.is_some(),
+        listing: printed.or(of_image).unwrap_or_default(),
         traces,
         missing: work.missing.into_iter().collect(),
         mismatched: mismatched.into_iter().collect(),
@@ -188,6 +199,29 @@ impl Work<'_> {
             [only] => *only,
             _ => None,
         }
+    }
+
+    /// The instructions around an instruction pointer whose place is certain, by the image's own code.
+    fn listing(&self, frame: &Frame, resolved: &ResolvedFrame) -> Option<Vec<Instruction>> {
+        let resolution = resolved.resolution.as_ref().filter(|_| frame.exact)?;
+        let [only] = resolution.candidates.as_slice() else { return None };
+        if !(resolution.quality.is_certain() || resolution.quality == Quality::SymbolOnly) {
+            return None;
+        }
+        let image = self.images.get(&self.wanted(frame))?.as_ref()?;
+        // From the start of the function, or the instructions would not be in step.
+        let mark = usize::try_from(frame.offset).ok().filter(|&mark| mark <= MAX_FUNCTION)?;
+        let text = image.text(only.address.checked_sub(frame.offset)?, mark + AROUND).ok()??;
+        let (unit, bytes) = match self.parsed.kernel.arch {
+            // Printed words have their most significant byte first.
+            Arch::Arm64 => {
+                (4, text.as_chunks::<4>().0.iter().flat_map(|word| word.iter().rev()).copied().collect())
+            }
+            _ => (1, text.into_owned()),
+        };
+        let mut lines = listing(&Code { bytes, unit, mark: Some(mark) }, self.parsed.kernel.arch);
+        lines.retain(|line| line.offset.unsigned_abs() <= AROUND as u64);
+        Some(lines)
     }
 
     /// Settles frames of several candidates by their callers: the next frame's call leads to one of them.

@@ -53,6 +53,26 @@ fn every_true_frame_is_found_in_the_log_with_its_lines() {
 }
 
 #[test]
+fn instructions_come_from_the_index_where_the_log_has_none() {
+    let case = input::path(&fixtures().join("pstore/6.1.0-56-cloud-amd64-null_deref")).unwrap().remove(0);
+    let parsed = case.parse(report::Profile::Production);
+    let report = &parsed.reports[0];
+    assert!(report.code.is_none() && report.ip.is_some(), "this log has no Code: line");
+    let folder = tempfile::tempdir().unwrap();
+    let index = folder.path().join("crashlab.lwsym");
+    let module = fixtures().join("modules/6.1.0-56-cloud-amd64/crashlab.ko");
+    symbolizer::Image::open(&module).unwrap().index().unwrap().write(&index).unwrap();
+    let mut library = Library::new();
+    library.add_file(&index).unwrap();
+    let resolved = resolve_report(&parsed, report, &library);
+    assert!(resolved.listing_of_image);
+    let lines: Vec<_> = resolved.listing.iter().map(|line| (line.offset, line.text.as_str())).collect();
+    // `__fentry__` first, then the load through the pointer that was NULL.
+    assert_eq!(lines[0].0, -5, "{lines:?}");
+    assert_eq!(lines[1], (0, "mov (%rdi),%eax"), "{lines:?}");
+}
+
+#[test]
 fn what_is_missing_is_named_once() {
     let case = input::path(&fixtures().join("pstore/6.1.0-56-cloud-amd64-null_deref")).unwrap().remove(0);
     let parsed = case.parse(report::Profile::Production);
