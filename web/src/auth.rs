@@ -72,7 +72,7 @@ caller!(Ingest, parts, app, scoped(&parts.headers, app, "ingest").await.map(Inge
 caller!(SymbolsKeeper, parts, app, scoped(&parts.headers, app, "symbols").await.map(|_| SymbolsKeeper));
 caller!(Decider, parts, app, {
     let grant = scoped(&parts.headers, app, "admin").await?;
-    Ok(Decider { name: format!("token {}", grant.token) })
+    Ok(Decider { name: format!("{} (token {})", grant.name, grant.token) })
 });
 caller!(Reader, parts, app, {
     if app.open_to_local_readers && names_loopback(&parts.headers) {

@@ -1,6 +1,8 @@
-//! The command line: `lastwords serve`, `lastwords symbols`, `lastwords reindex`, `lastwords demo`.
+//! The command line: `lastwords serve`, `lastwords symbols`, `lastwords token`, `lastwords reindex`,
+//! `lastwords demo`.
 
 mod symbols;
+mod token;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -30,6 +32,9 @@ enum Command {
     /// Debug files: what is at hand, what is missing, and how it comes in.
     #[command(subcommand)]
     Symbols(symbols::Symbols),
+    /// Tokens: who may hand over, read, put debug files in, decide.
+    #[command(subcommand)]
+    Token(token::Token),
     /// Names evidence again after the rules changed; the service must be stopped.
     Reindex(Reindex),
     /// Reads a dump of memory within limits, for the service.
@@ -105,6 +110,7 @@ pub fn main() -> anyhow::Result<()> {
     match arguments.command {
         Command::Serve(serve) => in_runtime(serve.run()),
         Command::Symbols(symbols) => in_runtime(symbols.run()),
+        Command::Token(token) => in_runtime(token.run()),
         Command::Reindex(reindex) => in_runtime(reindex.run()),
         Command::ReadDump { path } => dump::read_here(&path),
         #[cfg(feature = "demo")]

@@ -50,6 +50,11 @@ pub fn signing_key(data: &Path) -> Result<SigningKey, Error> {
     Ok(SigningKey::from_seed(&seed))
 }
 
+/// A new token: 256 random bits, behind a word by which scanners of repositories know it.
+pub fn token() -> String {
+    format!("lastwords_{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>()))
+}
+
 /// Makes the first tokens if there never was one, and says in which files they are.
 pub async fn first_tokens(data: &Path, db: &mut SqliteConnection) -> Result<Vec<PathBuf>, Error> {
     if store::token::count(&mut *db).await? > 0 {
@@ -59,10 +64,11 @@ pub async fn first_tokens(data: &Path, db: &mut SqliteConnection) -> Result<Vec<
     folder(&tokens)?;
     let mut files = Vec::new();
     for (name, scopes) in FIRST {
-        let secret = format!("lastwords_{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>()));
+        let secret = token();
         let path = tokens.join(name);
         write(&path, &secret)?;
-        store::token::insert(&mut *db, &secret, name, scopes, now_us()).await?;
+        let new = store::token::New { secret: &secret, name, scopes, node: None, expires_us: None };
+        store::token::insert(&mut *db, &new, now_us()).await?;
         files.push(path);
     }
     Ok(files)

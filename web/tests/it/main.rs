@@ -16,4 +16,5 @@ mod sources;
 mod state;
 mod symbols;
 mod symbols_in;
+mod tokens;
 mod whole_way;

@@ -82,6 +82,8 @@ fn a_fault_that_is_called_something_else_keeps_its_history() {
     assert_eq!(after.len(), 1);
     assert_eq!((&after[0]["signature_id"], &after[0]["state"]), (&json!(id), &"acknowledged".into()));
     assert_eq!((&after[0]["crashes"], &after[0]["nodes"]), (&3.into(), &3.into()));
+    let titles = case.service.json(&path)["titles"].clone();
+    assert_eq!(titles, json!(["oops in start_engine", NEW]), "the old title leads there too");
     assert_eq!(case.reindex(false, false), Outcome::default(), "a second run has nothing to do");
 }
 
@@ -115,4 +117,19 @@ fn what_people_decided_outlives_a_reindex() {
     case.service.settle();
     let after = case.signatures();
     assert_eq!((after.len(), &after[0]["crashes"]), (1, &4.into()));
+
+    let engine = format!("/api/v1/signatures/{}", id("start_engine"));
+    let admin = case.service.token("admin");
+    let name = json!({"name": "the engine does not start"}).to_string();
+    assert_eq!(case.service.send("PATCH", &engine, &admin, name.as_bytes()).status, 200);
+    let brake = json!({"title": signatures.iter().find(|s| s["title"].as_str().unwrap().contains("brake"))
+        .unwrap()["title"]});
+    let split = case.service.send("POST", &format!("{engine}/split"), &admin, brake.to_string().as_bytes());
+    assert_eq!(split.status, 200, "{}", split.text());
+    let decided = case.signatures();
+    case.reindex(true, false);
+    case.service.settle();
+    assert_eq!(case.signatures(), decided, "a name and a split stay as well");
+    assert_eq!(decided.len(), 2);
+    assert!(decided.iter().any(|signature| signature["title"] == "the engine does not start"));
 }
