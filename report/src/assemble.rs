@@ -376,7 +376,7 @@ pub(crate) fn truncated(log: &Log, reason: Option<Reason>) -> Option<Draft> {
     // The last stack is the nearest to the death.
     let trace = facts.traces.iter().rev().find(|trace| trace.frames.iter().any(|frame| frame.reliable))?;
     let counts =
-        |frame: &&Frame| frame.reliable && frame.name().is_some_and(|name| !rules.skip.matches(name));
+        |frame: &&Frame| frame.reliable && frame.name().is_some_and(|name| !rules.is_generic(name));
     let frame =
         trace.frames.iter().find(counts).and_then(Frame::name).map(syscall::strip).unwrap_or("corrupted");
     let line = trace.line.min(lines.saturating_sub(1));
@@ -434,7 +434,10 @@ pub(crate) fn close(drafts: Vec<Draft>) -> (Vec<Report>, Vec<Explanation>) {
         let Draft { mut report, story, verdict, .. } = draft;
         if let Some(rule) = Rules::of(Profile::Scoring).classify(&report.title) {
             report.kind = rule.kind;
-            report.security_rank = rule.rank;
+            // The worst of what it may be called.
+            let names = std::iter::once(&report.title).chain(&report.alts);
+            let rules = names.filter_map(|name| Rules::of(Profile::Scoring).classify(name));
+            report.security_rank = rules.filter_map(|rule| rule.rank).min();
             report.severity = if report.fatal { rule.fatal } else { rule.survived };
         }
         if report.intentional {
