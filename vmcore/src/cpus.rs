@@ -8,27 +8,31 @@ use report::Note;
 /// What was on one CPU.
 pub(crate) struct Running {
     pub cpu: u32,
-    /// `struct task_struct`.
-    pub task: u64,
+    /// `struct task_struct`; none where the kernel's tables do not lead to it.
+    pub task: Option<u64>,
     pub status: Option<Status>,
 }
 
-/// Who ran where. CPUs that cannot be read are left out, with a note.
+/// Who ran where. CPUs of which neither task nor registers can be read are left out, with a note.
 pub(crate) fn running(kernel: &Kernel, elf_notes: &[ElfNote], notes: &mut Vec<Note>) -> Vec<Running> {
-    let in_order = registers::from_notes(kernel.memory.translation.machine(), elf_notes);
+    let mut in_order = registers::from_notes(kernel.memory.translation.machine(), elf_notes);
     let by_qemu = are_by_qemu(kernel, elf_notes, &in_order);
+    if by_qemu {
+        in_order.iter_mut().for_each(|status| status.pid = 0);
+    }
     let cpus = if by_qemu { Ok((0..in_order.len() as u32).collect()) } else { kernel.online_cpus() };
     let cpus = cpus.unwrap_or_else(|cause| {
-        notes.push(Note::new("cpus", format!("which CPUs were online is not known: {cause}")));
-        Vec::new()
+        let text = "which CPUs were online is not known, they are counted as the dump has their registers";
+        notes.push(Note::new("cpus", format!("{text}: {cause}")));
+        (0..in_order.len() as u32).collect()
     });
     let mut found = Vec::new();
     for (at, &cpu) in cpus.iter().enumerate() {
         let task = match on_runqueue(kernel, cpu, "curr").or_else(|cause| current(kernel, cpu).ok_or(cause)) {
-            Ok(task) => task,
+            Ok(task) => Some(task),
             Err(cause) => {
                 notes.push(Note::new("cpu-task", format!("what ran on CPU {cpu} is not known: {cause}")));
-                continue;
+                None
             }
         };
         // After kexec the kernel's own note of the CPU is exact; the container has them in order, but leaves
@@ -36,6 +40,9 @@ pub(crate) fn running(kernel: &Kernel, elf_notes: &[ElfNote], notes: &mut Vec<No
         let own = if by_qemu { None } else { registers::of_cpu(kernel, cpu).ok().flatten() };
         let status =
             own.or_else(|| (in_order.len() == cpus.len()).then(|| in_order.get(at).cloned()).flatten());
+        if task.is_none() && status.is_none() {
+            continue;
+        }
         if status.is_none() {
             notes.push(Note::new("cpu-registers", format!("CPU {cpu} left no registers")));
         }

@@ -8,7 +8,6 @@ mod elf;
 mod flattened;
 mod image;
 mod kdump;
-mod lzo;
 mod notes;
 mod packed;
 mod physical;

@@ -87,7 +87,7 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running], tasks: &Ta
     let mut notes = [&tasks.notes[..], &log.notes].concat();
     let panic_cpu = panic_cpu(kernel).filter(|&cpu| cpu >= 0);
     let crashed = running.iter().find(|cpu| i32::try_from(cpu.cpu).is_ok_and(|cpu| Some(cpu) == panic_cpu));
-    let task = crashed.and_then(|cpu| tasks.tasks.iter().find(|task| task.task_struct.0 == cpu.task));
+    let task = crashed.and_then(|cpu| tasks.tasks.iter().find(|task| cpu.task == Some(task.task_struct.0)));
     if panic_cpu.is_none() {
         notes.push(Note::new(
             "no-panic",

@@ -38,7 +38,7 @@ pub struct Registers(Vec<(&'static str, u64)>);
 /// An NT_PRSTATUS note (`struct elf_prstatus`), as far as it says something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Status {
-    /// The task that was current; under QEMU the CPU's number plus one.
+    /// The task that was current; in QEMU's notes the CPU's number plus one.
     pub pid: u32,
     pub registers: Registers,
 }

@@ -104,7 +104,7 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running], progress: 
     let unwinder = Unwinder::new(kernel, code, &mut notes);
     let idle: Vec<u64> =
         running.iter().filter_map(|cpu| cpus::on_runqueue(kernel, cpu.cpu, "idle").ok()).collect();
-    let found = Found::all(kernel, running.iter().map(|cpu| cpu.task), &mut notes);
+    let found = Found::all(kernel, running.iter().filter_map(|cpu| cpu.task), &mut notes);
     let reader = Reader {
         kernel,
         code,
@@ -124,7 +124,8 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running], progress: 
         match reader.task(address) {
             Ok(task) => tasks.push(task),
             Err(cause) => {
-                tasks.extend(reader.remains(address));
+                let cpu = running.iter().find(|cpu| cpu.task == Some(address));
+                tasks.extend(cpu.and_then(|cpu| reader.remains(cpu)));
                 if unreadable == 0 {
                     notes
                         .push(Note::new("task", format!("the task at {address:#x} cannot be read: {cause}")));
@@ -133,6 +134,7 @@ pub(crate) fn read(kernel: &Kernel, code: &Code, running: &[Running], progress: 
             }
         }
     }
+    tasks.extend(running.iter().filter(|cpu| cpu.task.is_none()).filter_map(|cpu| reader.remains(cpu)));
     if unreadable > 1 {
         notes.push(Note::new("task", format!("{unreadable} tasks cannot be read")));
     }
@@ -161,7 +163,7 @@ impl Reader<'_> {
             number(if kernel.offset("task_struct", "__state").is_ok() { "__state" } else { "state" })? as u32;
         let exit_state = number("exit_state").unwrap_or(0) as u32;
         let parent = kernel.kernel_pointer(at, "task_struct", "real_parent");
-        let cpu = self.running.iter().find(|cpu| cpu.task == at);
+        let cpu = self.running.iter().find(|cpu| cpu.task == Some(at));
         let (stack, stack_error) = match self.stack(at, cpu) {
             Ok(walk) => (Some(self.frames(&walk.steps)), walk.stopped),
             Err(cause) => (None, Some(cause.to_string())),
@@ -187,9 +189,8 @@ impl Reader<'_> {
         })
     }
 
-    /// What the registers alone tell of a task on a CPU whose own pages are missing.
-    fn remains(&self, at: u64) -> Option<Task> {
-        let cpu = self.running.iter().find(|cpu| cpu.task == at)?;
+    /// What the registers alone tell of a task on a CPU whose own pages are missing, or cannot be found.
+    fn remains(&self, cpu: &Running) -> Option<Task> {
         let Status { pid, registers } = cpu.status.as_ref()?;
         let walk = self.unwinder.running(registers, self.unwinder.stack_around(registers));
         Some(Task {
@@ -201,7 +202,7 @@ impl Reader<'_> {
             cpu: cpu.cpu,
             on_cpu: true,
             kernel_thread: false,
-            task_struct: Address(at),
+            task_struct: Address(cpu.task.unwrap_or(0)),
             stack: Some(self.frames(&walk.steps)),
             stack_error: walk.stopped,
             cgroup: None,

@@ -1,7 +1,8 @@
 //! One page out of its compressed form: zlib, LZO1X, snappy, zstd (`DUMP_DH_COMPRESSED_*` of makedumpfile).
 
-use super::{Lack, lzo};
+use super::Lack;
 use flate2::{Decompress, FlushDecompress, Status};
+use report::pstore::lzo;
 
 /// Page is a zlib stream.
 pub(crate) const ZLIB: u32 = 1;
@@ -39,7 +40,10 @@ impl Decompressor {
                     _ => 0,
                 }
             }
-            LZO => lzo::decompress(data, page).map_or(0, |()| page.len()),
+            LZO => match lzo::decompress(data, page) {
+                (length, true) => length,
+                _ => 0,
+            },
             SNAPPY if snap::raw::decompress_len(data) == Ok(page.len()) => {
                 self.snappy.decompress(data, page).unwrap_or(0)
             }

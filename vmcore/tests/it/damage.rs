@@ -1,7 +1,6 @@
 //! Damage on purpose: cuts, flipped bits, missing pages, lists in circles. Notes or a clear error, never
 //! more.
 
-use crate::builder::X86_64;
 use crate::builder::code;
 use crate::builder::elf::elf;
 use crate::builder::flattened::{Order, flatten};
@@ -9,6 +8,7 @@ use crate::builder::image::Image;
 use crate::builder::kdump::{Kdump, Packing};
 use crate::builder::kernel::Fake;
 use crate::builder::tasks::{STACK, task};
+use crate::builder::{AARCH64, X86_64};
 use crate::reference::artifact;
 use std::time::{Duration, Instant};
 use vmcore::Dump;
@@ -348,4 +348,28 @@ fn where_the_list_of_tasks_is_lost_the_tree_of_process_ids_has_them() {
     assert!(!tasks.complete);
     let names: Vec<_> = tasks.tasks.iter().map(|task| task.comm.as_str()).collect();
     assert_eq!(names, ["swapper/0", "swapper/1", "culprit", "sleeper"]);
+}
+
+#[test]
+fn where_no_symbol_leads_to_the_tasks_the_registers_still_tell_the_stacks() {
+    // A kernel without CONFIG_KALLSYMS_ALL: its table has functions only.
+    for machine in [X86_64, AARCH64] {
+        let fake = Fake::functions_only(machine);
+        let mut notes = fake.image.notes();
+        let size = if machine == X86_64 { 336 } else { 392 };
+        for cpu in 0..2 {
+            notes.extend(fake.image.get(fake.image.registers_of_cpu_0 + 4096 * cpu, 20 + size));
+        }
+        let dump = vmcore::from_bytes(elf(&fake.image.pages(), machine, &notes)).unwrap();
+        let tasks = dump.tasks();
+        assert!(!tasks.complete);
+        let said = "the kernel's symbols lack __start_BTF: it was built without CONFIG_KALLSYMS_ALL";
+        assert_eq!(tasks.notes[0].text, said);
+        let stack = tasks.tasks[0].stack.as_ref().unwrap();
+        assert_eq!(stack[0].symbol.as_deref(), Some("__crash_kexec"));
+        if machine == AARCH64 {
+            assert_eq!(stack[1].symbol.as_deref(), Some("panic"));
+        }
+        assert_eq!(dump.log().notes, []);
+    }
 }

@@ -27,8 +27,17 @@ impl Fake {
         Self::of(image)
     }
 
+    /// Its symbols are those of functions alone.
+    pub fn functions_only(machine: u16) -> Self {
+        Self::build(Image::new(machine), true)
+    }
+
     /// Fills an image that has nothing but its page tables.
-    pub fn of(mut image: Image) -> Self {
+    pub fn of(image: Image) -> Self {
+        Self::build(image, false)
+    }
+
+    fn build(mut image: Image, functions_only: bool) -> Self {
         let mut symbols: Vec<(u64, String)> = Vec::new();
         for (i, (name, ..)) in FUNCTIONS.iter().enumerate() {
             symbols.push((IMAGE + FUNCTION * i as u64, (*name).into()));
@@ -80,6 +89,9 @@ impl Fake {
         define("modules", list);
         let program = image.region("bpf", modules::new_program);
         define("bpf_kallsyms", program);
+        if functions_only {
+            symbols.truncate(FUNCTIONS.len() + 1);
+        }
         symbols.sort();
         image.region("kallsyms", |image| symbols::kallsyms(image, &symbols));
         Self { image, tasks, module, cgroup, symbols }
