@@ -313,13 +313,6 @@ impl Image {
         let start = address.wrapping_sub(code.mark.unwrap_or_default() as u64);
         let kernel =
             Some(self.first_address()).filter(|_| self.kind == Kind::Kernel && self.machine() == EM_X86_64);
-        let differs: &dyn Fn(u64) -> bool = match &self.source {
-            Source::Index(index) => &|at| index.may_differ(at),
-            Source::Object(object) => {
-                let text = object.text().map_err(|e| e.at(&self.path))?;
-                &|at| text.sites.hold(at)
-            }
-        };
         let Some((_, from, _)) = self
             .sections()
             .into_iter()
@@ -333,9 +326,19 @@ impl Image {
         let byte = |distance: i64| {
             let at = address.wrapping_add_signed(distance);
             let byte = text.get(usize::try_from(at.checked_sub(from)?).ok()?)?;
-            (!differs(at)).then_some(*byte)
+            (!self.may_differ(at).ok()?).then_some(*byte)
         };
         Ok(text::compare(code, byte, kernel))
+    }
+
+    /// Whether a running kernel may have another byte at this link address than the file.
+    pub(crate) fn may_differ(&self, address: u64) -> Result<bool, Error> {
+        match &self.source {
+            Source::Index(index) => Ok(index.may_differ(address)),
+            Source::Object(object) => {
+                object.text().map(|text| text.sites.hold(address)).map_err(|e| e.at(&self.path))
+            }
+        }
     }
 
     /// The code from a link address on: at most `length` bytes, and not beyond its section. In a module calls within

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use goblin::elf::header::{EM_AARCH64, EM_X86_64};
 use goblin::elf::section_header::{SHN_ABS, SHN_LORESERVE, SHN_UNDEF, SHT_REL, SHT_RELA};
 
-use crate::elf::Elf;
+use crate::elf::{Elf, FIRST_BASE};
 use crate::error::Error;
 
 /// What every symbol stands for, by its number: value plus the base of its section.
@@ -95,10 +95,9 @@ impl Relocator<'_> {
     pub fn calls(&self, section: usize, data: &mut [u8]) -> Result<(), Error> {
         let base = self.elf.sections[section].address;
         self.each(section, |offset, kind, target| {
-            // Calls to the kernel proper lead to nowhere here: those symbols have no value.
-            let Some(distance) = target.map(|target| target.wrapping_sub(base.wrapping_add(offset))) else {
-                return;
-            };
+            // Symbols of the kernel proper have no value here, and data has no address: those fields stay empty.
+            let Some(target) = target.filter(|target| target.wrapping_add(4) >= FIRST_BASE) else { return };
+            let distance = target.wrapping_sub(base.wrapping_add(offset));
             let at = usize::try_from(offset).unwrap_or(usize::MAX);
             let Some(field) = data.get_mut(at..).and_then(<[u8]>::first_chunk_mut) else { return };
             match (self.elf.machine, kind) {

@@ -221,6 +221,12 @@ impl Work<'_> {
         };
         let mut lines = listing(&Code { bytes, unit, mark: Some(mark) }, self.parsed.kernel.arch);
         lines.retain(|line| line.offset.unsigned_abs() <= AROUND as u64);
+        for line in lines.iter_mut().filter(|line| unit == 1 && line.bytes.ends_with(&[0; 4])) {
+            let end = only.address.wrapping_add_signed(line.offset).wrapping_add(line.bytes.len() as u64);
+            if image.may_differ(end - 1).unwrap_or(false) {
+                line.text.push_str("  # filled in by the loader");
+            }
+        }
         Some(lines)
     }
 

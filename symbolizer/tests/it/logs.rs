@@ -69,6 +69,10 @@ fn instructions_come_from_the_index_where_the_log_has_none() {
     let lines: Vec<_> = resolved.listing.iter().map(|line| (line.offset, line.text.as_str())).collect();
     // `__fentry__` first, then the load through the pointer that was NULL.
     assert_eq!(lines[0].0, -5, "{lines:?}");
+    assert!(
+        lines[0].1.starts_with("call ") && lines[0].1.ends_with("# filled in by the loader"),
+        "{lines:?}"
+    );
     assert_eq!(lines[1], (0, "mov (%rdi),%eax"), "{lines:?}");
 }
 
