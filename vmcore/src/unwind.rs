@@ -119,9 +119,10 @@ impl<'a> Unwinder<'a> {
         self.walk(state, stack)
     }
 
-    /// The base of the stack that the registers point into: stacks are aligned to their size.
+    /// The base of the stack that the registers point into: stacks are aligned to their size. Of arm64 none is
+    /// needed: frame pointers lead from an interrupt's stack to the task's, wherever that is.
     pub fn stack_around(&self, registers: &Registers) -> u64 {
-        let sp = registers.get("rsp").or_else(|| registers.get("sp")).unwrap_or(0);
+        let sp = registers.get("rsp").unwrap_or(0);
         sp - sp % self.thread_size.max(1)
     }
 
