@@ -3,6 +3,7 @@
 use std::fs;
 
 use collector::disk::System;
+use collector::exit::Exit;
 use collector::receipts::verify::{Findings, verify};
 use collector::trust::Trust;
 use handover::key::{Keyring, SigningKey};
@@ -80,13 +81,13 @@ fn a_receipt_that_contradicts_the_spool_is_a_fault() {
 }
 
 #[test]
-fn an_answer_that_was_cut_off_leaves_a_gap_only() {
+fn a_receipt_whose_answer_was_cut_off_is_fetched() {
     let (node, service) = (Node::new(), Service::start());
     node.crash();
     service.fail_upload(Fault::CutAfter);
     assert_eq!(node.run(&node.config(Some(&service))).receipts.len(), 1);
     let findings = check(&node);
-    assert_eq!((findings.verified, findings.gaps.len(), findings.faults.len()), (1, 1, 0), "{findings:?}");
+    assert_eq!((findings.verified, findings.gaps.len(), findings.faults.len()), (2, 0, 0), "{findings:?}");
 }
 
 #[test]
