@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt;
 use handover::{KeyId, ServiceId};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -138,6 +139,10 @@ pub async fn run(
         shutdown.await;
         leave.send_replace(true);
     };
+    // An answer whose head and body go out apart would wait 40 ms for the other end's acknowledgement (Nagle, delayed ACK).
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     let serving = axum::serve(listener, router::router(Arc::clone(&app))).with_graceful_shutdown(shutdown);
     let too_long = async {
         // The other end is in `serving`, which lives as long as this.
