@@ -98,7 +98,9 @@ pub(super) fn keep_find(
 ) -> Option<EvidenceId> {
     let [record, ..] = find.records.as_slice() else { return None };
     // Nobody reads a dump again to see that its log is known.
-    if let (Form::Dump, Some(entry)) = (record.form, spool.made_of(record, &find.kind)) {
+    if record.form == Form::Dump
+        && let Some(entry) = spool.made_of(record, &find.kind)
+    {
         let id = entry.evidence_id;
         summary.found.push(Seen::of_entry(entry));
         return Some(id);
