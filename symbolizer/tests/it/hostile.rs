@@ -26,10 +26,10 @@ fn exercise(path: &Path) -> Result<usize, String> {
 }
 
 /// xorshift64*, of a seed that a failure names.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

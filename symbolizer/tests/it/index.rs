@@ -1,8 +1,9 @@
 //! The index: the same answers as without it, the same bytes every time, and no trust in a damaged file.
 
 use report::Code;
-use symbolizer::{Chain, Image, Index};
+use symbolizer::{Chain, Image, Index, Query};
 
+use crate::hostile::Random;
 use crate::{RELEASES, module_path};
 
 fn built(threads: usize, release: &str) -> (Image, Vec<u8>) {
@@ -120,3 +121,47 @@ fn an_index_alone_has_the_code_and_knows_what_may_differ() {
         assert!(closed > 100 && open > 250, "{closed} bytes may differ, {open} may not");
     }
 }
+
+#[test]
+fn an_index_of_wrong_numbers_answers_wrongly_and_never_panics() {
+    let (image, bytes) = built(2, RELEASES[1]);
+    let sections = image.sections();
+    let addresses: Vec<u64> =
+        sections.iter().flat_map(|(_, at, size)| (at - 1..*at + size).step_by(9)).collect();
+    let code = Code { bytes: vec![0x90; 64], unit: 1, mark: Some(40) };
+    let mut found = 0;
+    for seed in 1..=SEEDS {
+        let mut random = Random(seed);
+        let mut copy = bytes.clone();
+        for _ in 0..=random.below(40) {
+            // Whole words, so that what one table says of another is wrong; the directory stays as it is.
+            let at = 512 + random.below((copy.len() - 520) / 4) * 4;
+            let word = match random.below(3) {
+                0 => u32::MAX - random.below(4) as u32,
+                1 => random.below(1 << 16) as u32,
+                _ => u32::from_le_bytes(*copy[at..].first_chunk().unwrap()) ^ 1 << random.below(32),
+            };
+            copy[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        // A word of its description is refused by its checksum.
+        let Ok(index) = Index::parse(copy.clone()) else { continue };
+        index.lookup_many(&addresses, |_, chain| found += chain.into_iter().flatten().count());
+        for &address in &addresses {
+            let _ = (index.symbol_at(address), index.symbol_after(address), index.text(address, 16));
+        }
+        let image = Image::parse(copy, std::path::Path::new("a.lwsym")).unwrap();
+        for name in ["crashlab_init", "start_engine.isra.0", "read_rpm"] {
+            let query = Query { symbol: name, offset: 5, size: Some(0x10), exact: false, reliable: true };
+            let _ = image.resolve(&query).unwrap();
+        }
+        let _ = (
+            image.compare_code(addresses[7], &code),
+            image.callee(addresses[9]),
+            image.resolve_address(addresses[5], false),
+        );
+    }
+    assert!(found > 1000, "{found}");
+}
+
+/// So many kinds of damage.
+const SEEDS: u64 = 100;
