@@ -8,6 +8,7 @@ use memchr::memmem;
 use crate::blame::{blame, source};
 use crate::body::Body;
 use crate::cause::{Aftermath, Draft};
+use crate::census::Census;
 use crate::corrupted::{self, Corrupted};
 use crate::explain::{Explanation, Trail};
 use crate::facts::Facts;
@@ -27,8 +28,8 @@ use crate::taint::Taint;
 use crate::title;
 use crate::trace::Frame;
 
-/// How many reports of one log are read. A machine that prints more has long told what is wrong with it: the first
-/// half of them holds the root, the last half the death.
+/// How many reports of one log are read in full. A machine that prints more has long told what is wrong with it: the
+/// first half of them holds the root, the last half the death. The others are counted by title.
 const REPORTS_MAX: usize = 512;
 /// x86 and arm print two headers for one trap; the second follows within this many lines.
 const ECHO_WITHIN: usize = 40;
@@ -77,48 +78,89 @@ impl<'a> Reader<'a> {
         self.modules
     }
 
-    /// All reports, those of each boot together. A console log can hold several boots.
-    pub(crate) fn boots(&mut self, notes: &mut Vec<Note>) -> Vec<Vec<Draft>> {
+    /// All reports, those of each boot together. A console log can hold several boots. When there are too many, those
+    /// in the middle are only counted.
+    pub(crate) fn boots(&mut self, notes: &mut Vec<Note>, census: &mut Census) -> Vec<Vec<Draft>> {
         let mut boots = vec![Vec::new()];
         let mut seen = HashSet::new();
-        let (mut count, mut last): (usize, Option<usize>) = (0, None);
         let marks = self.marks;
-        let headers = marks.iter().filter(|mark| mark.token.is_some()).count();
-        for (index, mark) in marks.iter().enumerate() {
-            if mark.boot {
+        let mut headers = self.headers();
+        if self.profile == Profile::Production && self.log.pieces().len() > 1 {
+            // Two pieces that did not join may hold the same report.
+            let what = |line: usize| (self.log.lines()[line].time, self.log.message(line));
+            headers.retain(|index| seen.insert(what(marks[*index].line)));
+        }
+        let middle = match headers.len() {
+            0..=REPORTS_MAX => 0..0,
+            many => REPORTS_MAX / 2..many - REPORTS_MAX / 2,
+        };
+        let mut before = 0;
+        for (count, index) in headers.into_iter().enumerate() {
+            if marks[before..=index].iter().any(|mark| mark.boot) {
                 boots.push(Vec::new());
+            }
+            before = index;
+            let at = self.log.lines()[marks[index].line].time;
+            if middle.contains(&count) {
+                if census.has_room()
+                    && let Some(title) = self.title(index)
+                {
+                    census.count(&title, at);
+                }
+                continue;
+            }
+            let Some(draft) = self.draft(index) else { continue };
+            if !middle.is_empty() && census.has_room() {
+                census.count(&draft.report.title, at);
+            }
+            if let Some(boot) = boots.last_mut() {
+                boot.push(draft);
+            }
+        }
+        if !middle.is_empty() {
+            let text = format!(
+                "the first and the last {} of {} reports are told in full, the others by title",
+                REPORTS_MAX / 2,
+                middle.len() + REPORTS_MAX
+            );
+            notes.push(Note::new("reports-cut", text));
+        }
+        boots
+    }
+
+    /// Where reports start: which of the marks. The second header of a trap starts none.
+    pub(crate) fn headers(&self) -> Vec<usize> {
+        let mut headers = Vec::new();
+        let mut last = None;
+        for (index, mark) in self.marks.iter().enumerate() {
+            if mark.boot {
                 last = None;
             }
             let Some(token) = self.token(mark) else { continue };
-            if self.profile == Profile::Production {
-                if last.is_some_and(|last| self.is_echo(last, index, token)) {
-                    continue;
-                }
-                // Two pieces that did not join may hold the same report.
-                if self.log.pieces().len() > 1
-                    && !seen.insert((self.log.lines()[mark.line].time, self.log.message(mark.line)))
-                {
-                    continue;
-                }
-            }
-            if headers > REPORTS_MAX && (REPORTS_MAX / 2..headers - REPORTS_MAX / 2).contains(&count) {
-                if count == REPORTS_MAX / 2 {
-                    let text =
-                        format!("of {headers} reports the first and the last {} are read", REPORTS_MAX / 2);
-                    notes.push(Note::at("reports-cut", mark.line, text));
-                }
-                count += 1;
-                continue;
-            }
-            count += 1;
-            if let Some(draft) = self.draft(index, token) {
+            let is_echo = |last| self.profile == Profile::Production && self.is_echo(last, index, token);
+            if !last.is_some_and(is_echo) {
+                headers.push(index);
                 last = Some(index);
-                if let Some(boot) = boots.last_mut() {
-                    boot.push(draft);
-                }
             }
         }
-        boots
+        headers
+    }
+
+    /// The title of the report that starts at a mark, and nothing else of it.
+    pub(crate) fn title(&self, index: usize) -> Option<String> {
+        Some(self.name(index, &mut Trail::Off)?.1.title)
+    }
+
+    fn name(&self, index: usize, trail: &mut Trail) -> Option<(Body, Named)> {
+        let (log, mark) = (self.log, &self.marks[index]);
+        let token = self.token(mark)?;
+        let body = Body::collect(log, self.marks, index, self.profile);
+        if let Some(named) = name(log, &body, token, self.profile, trail) {
+            return Some((body, named));
+        }
+        let body = Body::unfiltered(log, mark.line, self.last_header);
+        let named = name(log, &body, token, self.profile, trail)?;
+        Some((body, named))
     }
 
     fn token(&self, mark: &Mark) -> Option<&'static Token> {
@@ -136,15 +178,12 @@ impl<'a> Reader<'a> {
             && between.iter().all(|mark| !mark.end_trace)
     }
 
-    fn draft(&mut self, index: usize, token: &'static Token) -> Option<Draft> {
+    fn draft(&mut self, index: usize) -> Option<Draft> {
         let log = self.log;
+        let token = self.token(&self.marks[index])?;
         let line = self.marks[index].line;
         let mut trail = if self.explain { Trail::On(Vec::new()) } else { Trail::Off };
-        let mut body = Body::collect(log, self.marks, index);
-        let named = name(log, &body, token, self.profile, &mut trail).or_else(|| {
-            body = Body::unfiltered(log, line, self.last_header);
-            name(log, &body, token, self.profile, &mut trail)
-        })?;
+        let (body, named) = self.name(index, &mut trail)?;
         let damage = named
             .corrupted
             .or_else(|| corrupted::check(log, &body, &named.uncleaned, named.format, self.profile))
@@ -375,8 +414,7 @@ pub(crate) fn truncated(log: &Log, reason: Option<Reason>) -> Option<Draft> {
     (first..lines).for_each(|at| facts.take(&log.message_text(at), at));
     // The last stack is the nearest to the death.
     let trace = facts.traces.iter().rev().find(|trace| trace.frames.iter().any(|frame| frame.reliable))?;
-    let counts =
-        |frame: &&Frame| frame.reliable && frame.name().is_some_and(|name| !rules.is_generic(name));
+    let counts = |frame: &&Frame| frame.reliable && frame.name().is_some_and(|name| !rules.is_generic(name));
     let frame =
         trace.frames.iter().find(counts).and_then(Frame::name).map(syscall::strip).unwrap_or("corrupted");
     let line = trace.line.min(lines.saturating_sub(1));

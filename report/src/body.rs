@@ -1,12 +1,18 @@
 //! The text of one report: which lines after its header belong to it.
 
 use crate::log::Log;
+use crate::profile::Profile;
 use crate::scan::Mark;
 use crate::shape::{self, STACK_STARTS};
 
 /// How many lines after its header a report may reach. The kernel prints at most a few hundred for one (all-CPU
 /// backtraces of big machines a few thousand); a log that goes on for longer has nothing more to say about it.
 const BODY_LINES_MAX: usize = 8192;
+
+/// How far behind the start of another report the check for damage looks: for a stack, and for the frames of the one
+/// there is. The convention of the corpus looks as far as the report could reach.
+const STACK_BEHIND_MAX: usize = 512;
+const FRAMES_BEHIND_MAX: usize = 16;
 
 /// Most reports are no longer.
 const USUAL_LINES: usize = 128;
@@ -34,19 +40,31 @@ pub(crate) struct Body {
 
 impl Body {
     /// Collects the report whose header is `marks[header]`.
-    pub(crate) fn collect(log: &Log, marks: &[Mark], header: usize) -> Body {
+    pub(crate) fn collect(log: &Log, marks: &[Mark], header: usize, profile: Profile) -> Body {
         let first = marks[header].line;
         let caller = log.lines()[first].caller;
         let kmsan = memchr::memmem::find(log.message(first), b"BUG: KMSAN:").is_some();
         let repeats = if kmsan { PANIC_REPEATS_KMSAN } else { PANIC_REPEATS };
         let mut body = Body::of(Vec::with_capacity(USUAL_LINES));
         let mut marks = marks[header..].iter().peekable();
-        let (mut counted, mut all_cpus, mut ended) = (0, false, false);
+        let (mut counted, mut behind) = (0, 0);
+        let (mut all_cpus, mut ended, mut own_end) = (false, false, false);
+        let follows = profile == Profile::Scoring;
         let last = log.lines().len().min(first + BODY_LINES_MAX);
         for index in first..last {
             let mark = marks.next_if(|mark| mark.line == index);
-            ended |= index > first && mark.is_some_and(|mark| mark.ends_report);
             let line = &log.lines()[index];
+            if index > first && mark.is_some_and(|mark| mark.ends_report) {
+                ended = true;
+                own_end |= line.caller == caller || !caller.is_exact();
+            }
+            if own_end && !follows {
+                behind += 1;
+                let most = if body.stacks.is_empty() { STACK_BEHIND_MAX } else { FRAMES_BEHIND_MAX };
+                if behind > most {
+                    break;
+                }
+            }
             if line.after_hole && index > first {
                 break;
             }
@@ -65,7 +83,10 @@ impl Body {
                 } else if counted > repeats && mark.token.is_some() && repeats_stack(log.raw(index)) {
                     break;
                 }
-                body.note(mark, !ended || caller.is_exact());
+                // What another report prints does not excuse this one, nor cut it.
+                if !own_end || follows || body.stacks.is_empty() {
+                    body.note(mark, !ended || caller.is_exact());
+                }
             }
             body.lines.push(index as u32);
             if !ended || caller.is_exact() {

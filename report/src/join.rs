@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::census::Census;
 use crate::excerpt;
 use crate::line::{Before, Prefix};
 use crate::log::{KernelTime, Log};
@@ -14,6 +15,8 @@ use crate::read::Piece;
 pub(crate) struct Joined {
     pub(crate) log: Log,
     pub(crate) notes: Vec<Note>,
+    /// The reports of logs that are too large to be kept whole.
+    pub(crate) census: Census,
     /// Why the newest record was written, when there were records at all.
     pub(crate) reason: Option<Reason>,
 }
@@ -47,6 +50,7 @@ const OVERLAP_LINES: usize = 3;
 
 pub(crate) fn join(pieces: &[Piece<'_>], profile: Profile) -> Joined {
     let mut notes = Vec::new();
+    let mut census = Census::default();
     let texts: Vec<Cow<'_, [u8]>> = pieces.iter().map(|piece| text(piece, &mut notes)).collect();
     let (groups, others) = order(pieces, &texts);
     let mut merged: Vec<Raw<'_>> = Vec::new();
@@ -58,13 +62,18 @@ pub(crate) fn join(pieces: &[Piece<'_>], profile: Profile) -> Joined {
     }
     for piece in others {
         let text = &texts[piece];
-        let ranges = excerpt::ranges(text, profile);
-        let read: usize = ranges.iter().map(ExactSizeIterator::len).sum();
-        if read < text.len() {
-            let (read, all) = (read >> 10, text.len() >> 10);
+        let ranges = excerpt::ranges(text, profile, &mut census);
+        let kept: usize = ranges.iter().map(ExactSizeIterator::len).sum();
+        if kept < text.len() {
             notes.push(Note::new(
                 "log-excerpt",
-                format!("of {all} KiB the {read} KiB around possible reports were read"),
+                format!(
+                    "of {} KiB the {} KiB around the first report of each title and around the last reports are \
+                     kept; all {} reports are named and counted",
+                    text.len() >> 10,
+                    kept >> 10,
+                    census.reports
+                ),
             ));
         }
         let mut lines = Vec::new();
@@ -96,7 +105,7 @@ pub(crate) fn join(pieces: &[Piece<'_>], profile: Profile) -> Joined {
         }
     }
     notes.extend(log.damage());
-    Joined { log, notes, reason }
+    Joined { log, notes, census, reason }
 }
 
 /// The text of a piece, decompressed when it is the payload of a record the kernel could not read.

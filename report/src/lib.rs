@@ -14,6 +14,7 @@ mod assemble;
 mod blame;
 mod body;
 mod cause;
+mod census;
 mod chooser;
 mod code;
 mod corrupted;
@@ -48,6 +49,7 @@ mod taint;
 mod title;
 mod trace;
 
+pub use census::TitleCount;
 pub use code::Code;
 pub use corrupted::Corrupted;
 pub use explain::{Explanation, Ignored, Skipped, ignored};

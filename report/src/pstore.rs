@@ -3,8 +3,9 @@
 pub mod decompress;
 pub mod group;
 pub mod header;
-mod lzo;
+pub mod lzo;
 pub mod name;
+mod sw842;
 
 pub use decompress::{Decompressed, decompress};
 pub use group::{Found, Group, group};

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::assemble::{self, Reader};
 use crate::cause;
+use crate::census::{Census, TitleCount};
 use crate::explain::Explanation;
 use crate::finding::{self, Finding};
 use crate::join::join;
@@ -34,8 +35,10 @@ pub struct Parsed {
     pub kernel: Kernel,
     /// Its modules, as far as the log lists them.
     pub modules: Vec<Module>,
-    /// In the order of the log.
+    /// In the order of the log. Of a log with hundreds of reports the first and the last.
     pub reports: Vec<Report>,
+    /// How often each title comes, when `reports` does not hold all of them; otherwise empty.
+    pub counts: Vec<TitleCount>,
     /// Hardware errors, out of memory, firmware: no crashes by themselves. Production profile only.
     pub findings: Vec<Finding>,
     /// Damage and doubt.
@@ -82,10 +85,20 @@ pub fn explain(pieces: &[Piece<'_>], profile: Profile) -> (Parsed, Vec<Explanati
 
 fn run(pieces: &[Piece<'_>], profile: Profile, explain: bool) -> (Parsed, Vec<Explanation>) {
     let joined = join(pieces, profile);
-    let (log, mut notes) = (joined.log, joined.notes);
+    let (log, mut notes, mut census) = (joined.log, joined.notes, joined.census);
+    // What was counted before anything was left out is not counted again.
+    let counted = census.reports > 0;
     let marks = scan::marks(&log, profile);
     let mut reader = Reader::new(&log, &marks, profile, explain);
-    let mut boots = reader.boots(&mut notes);
+    let mut left_out = Census::default();
+    let mut boots = reader.boots(&mut notes, &mut left_out);
+    if !counted {
+        census = left_out;
+    }
+    if census.unnamed > 0 {
+        let text = format!("{} more reports are neither named nor counted by title", census.unnamed);
+        notes.push(Note::new("reports-uncounted", text));
+    }
     if boots.iter().all(Vec::is_empty) && profile == Profile::Production {
         boots.extend(assemble::truncated(&log, joined.reason).map(|draft| vec![draft]));
     }
@@ -103,5 +116,6 @@ fn run(pieces: &[Piece<'_>], profile: Profile, explain: bool) -> (Parsed, Vec<Ex
         Profile::Production => finding::read(&log),
         Profile::Scoring => Vec::new(),
     };
-    (Parsed { log, kernel, modules, reports, findings, notes, panicked, suppressed }, stories)
+    let counts = census.into_counts();
+    (Parsed { log, kernel, modules, reports, counts, findings, notes, panicked, suppressed }, stories)
 }

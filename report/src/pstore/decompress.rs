@@ -1,10 +1,12 @@
 //! Payloads of records that the kernel could not decompress (`.enc.z`).
 
+use std::io::Read;
+
 use flate2::{Decompress, FlushDecompress, Status};
 use serde::Serialize;
 
 use super::header::{PartHeader, split_ecc};
-use super::lzo;
+use super::{lzo, sw842};
 
 /// What came out of a payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,6 +36,9 @@ pub enum Method {
     Lzo,
     /// 4.9 to 6.5, when chosen.
     Lz4,
+    /// 4.9 to 6.5, when chosen: IBM's format, which POWER machines compress in hardware.
+    #[serde(rename = "842")]
+    Sw842,
 }
 
 /// The largest text that is accepted: a record is a chunk of the log of a few KiB (`kmsg_bytes`), 1 MiB leaves
@@ -41,7 +46,7 @@ pub enum Method {
 const TEXT_MAX: usize = 1 << 20;
 
 /// Tries the algorithms in turn and takes the first whose output begins with a part header. None when none fits: the
-/// payload is damaged, or compressed with 842, which we lack.
+/// payload is damaged from its start.
 pub fn decompress(raw: &[u8]) -> Option<Decompressed> {
     let accept = |text: Vec<u8>, method, complete| {
         PartHeader::read(&text)?;
@@ -52,10 +57,11 @@ pub fn decompress(raw: &[u8]) -> Option<Decompressed> {
     }
     // ramoops puts its plain-text ECC line behind the payload.
     let raw = split_ecc(raw).0;
-    if raw.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
-        && let Ok(text) = zstd::bulk::decompress(raw, TEXT_MAX)
-    {
-        return accept(text, Method::Zstd, true);
+    if raw.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        let (text, complete) = unpack_zstd(raw);
+        if let Some(done) = accept(text, Method::Zstd, complete) {
+            return Some(done);
+        }
     }
     if let [cmf, flags, ..] = *raw
         && cmf & 15 == 8
@@ -70,12 +76,34 @@ pub fn decompress(raw: &[u8]) -> Option<Decompressed> {
     if let Some(done) = accept(text, Method::Deflate, complete) {
         return Some(done);
     }
-    let (text, complete) = lzo::decode(raw, TEXT_MAX);
+    let (text, complete) = unpack_lzo(raw);
     if let Some(done) = accept(text, Method::Lzo, complete) {
         return Some(done);
     }
-    let text = lz4_flex::block::decompress(raw, TEXT_MAX).ok()?;
-    accept(text, Method::Lz4, true)
+    if let Some(done) =
+        lz4_flex::block::decompress(raw, TEXT_MAX).ok().and_then(|text| accept(text, Method::Lz4, true))
+    {
+        return Some(done);
+    }
+    let (text, complete) = sw842::decode(raw, TEXT_MAX);
+    accept(text, Method::Sw842, complete)
+}
+
+fn unpack_lzo(raw: &[u8]) -> (Vec<u8>, bool) {
+    // A byte of LZO gives 255 at most, when a length goes on in zeroes.
+    let mut text = vec![0; raw.len().saturating_mul(255).min(TEXT_MAX)];
+    let (length, complete) = lzo::decompress(raw, &mut text);
+    text.truncate(length);
+    (text, complete)
+}
+
+/// Unpacks what it can; damage ends the text early.
+fn unpack_zstd(raw: &[u8]) -> (Vec<u8>, bool) {
+    let mut text = Vec::new();
+    let complete = zstd::Decoder::with_buffer(raw)
+        .and_then(|stream| stream.single_frame().take(TEXT_MAX as u64).read_to_end(&mut text))
+        .is_ok();
+    (text, complete)
 }
 
 /// Inflates what it can; bytes behind the stream are ignored, and damage ends the text early.
@@ -139,9 +167,11 @@ mod tests {
 
     #[test]
     fn half_a_part_is_still_given() {
-        let raw = deflated(false);
-        let done = decompress(&raw[..raw.len() / 2]).unwrap();
-        assert!(!done.complete && done.text.len() > 20 && text().starts_with(&done.text));
+        let lzo = lzokay_native::compress(&text()).unwrap();
+        for raw in [deflated(false), deflated(true), lzo] {
+            let done = decompress(&raw[..raw.len() / 2]).unwrap();
+            assert!(!done.complete && done.text.len() > 20 && text().starts_with(&done.text));
+        }
     }
 
     #[test]

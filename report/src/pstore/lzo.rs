@@ -1,110 +1,121 @@
-//! LZO1X decoding, with every copy checked: the payload comes from a medium that a crash left behind.
-//!
-//! The stream is a row of instructions as `Documentation/staging/lzo.rst` of the kernel describes them. (The crates
-//! at hand index out of bounds on damaged input.)
+//! LZO1X decompression into a buffer, with every copy checked (format: the kernel's `Documentation/staging/lzo.rst`).
+//! What it reads comes from media that a crash left behind. (The crates at hand index out of bounds on damaged input.)
 
-/// Decodes `raw`, up to `limit` bytes. The second value tells whether the end mark was reached.
-pub(super) fn decode(raw: &[u8], limit: usize) -> (Vec<u8>, bool) {
-    let mut stream = Stream { raw, at: 0, out: Vec::new(), limit };
-    let complete = stream.run().is_some();
-    (stream.out, complete)
+/// Fills `out` as far as the data goes: how many bytes were written, and whether the end mark was reached.
+pub fn decompress(data: &[u8], out: &mut [u8]) -> (usize, bool) {
+    let mut output = Output { out, at: 0 };
+    let complete = run(data, &mut output).is_some();
+    (output.at, complete)
 }
 
-struct Stream<'a> {
-    raw: &'a [u8],
-    at: usize,
-    out: Vec<u8>,
-    limit: usize,
-}
-
-impl Stream<'_> {
-    /// None at the first thing that does not fit; what was decoded stays.
-    fn run(&mut self) -> Option<()> {
-        // How many literals the last instruction copied: 0 none, 1 to 3 behind a match, 4 a literal run.
-        let mut state = 0;
-        if let Some(first) = self.raw.first().filter(|first| **first > 17) {
-            let count = usize::from(*first) - 17;
-            self.at = 1;
-            self.literals(count)?;
-            state = count.min(4);
-        }
-        loop {
-            let code = usize::from(self.byte()?);
-            let (distance, length, tail) = match code {
-                0..=15 if state == 0 => {
-                    let length = self.length(code, 15)? + 3;
-                    self.literals(length)?;
-                    state = 4;
-                    continue;
-                }
-                0..=15 => {
-                    let distance = (usize::from(self.byte()?) << 2) + (code >> 2);
-                    if state == 4 { (distance + 2049, 3, code & 3) } else { (distance + 1, 2, code & 3) }
-                }
-                16..=31 => {
-                    let length = self.length(code & 7, 7)? + 2;
-                    let word = self.word()?;
-                    let distance = ((code & 8) << 11) + (word >> 2);
-                    if distance == 0 {
-                        return Some(());
-                    }
-                    (distance + 16384, length, word & 3)
-                }
-                32..=63 => {
-                    let length = self.length(code & 31, 31)? + 2;
-                    let word = self.word()?;
-                    ((word >> 2) + 1, length, word & 3)
-                }
-                _ => {
-                    let length = if code < 128 { 3 + (code >> 5 & 1) } else { 5 + (code >> 5 & 3) };
-                    ((usize::from(self.byte()?) << 3) + (code >> 2 & 7) + 1, length, code & 3)
-                }
-            };
-            self.copy(distance, length)?;
-            self.literals(tail)?;
-            state = tail;
-        }
+/// None at the first thing that does not fit; what was written stays.
+fn run(data: &[u8], output: &mut Output<'_>) -> Option<()> {
+    let mut input = Input { data, at: 0 };
+    // How many literals the last instruction copied, 4 for four or more: it changes the meaning of 0..=15.
+    let mut literals = 0;
+    let first = *data.first()?;
+    if first >= 18 {
+        input.at = 1;
+        literals = usize::from(first - 17);
+        output.literals(&mut input, literals)?;
+        literals = literals.min(4);
     }
+    loop {
+        let code = usize::from(input.byte()?);
+        let (length, distance, tail);
+        match code {
+            64.. => {
+                distance = (usize::from(input.byte()?) << 3) + ((code >> 2) & 7) + 1;
+                (length, tail) = ((code >> 5) + 1, code & 3);
+            }
+            32.. => {
+                length = 2 + input.length(code & 31, 31)?;
+                let word = input.word()?;
+                (distance, tail) = ((word >> 2) + 1, word & 3);
+            }
+            16.. => {
+                length = 2 + input.length(code & 7, 7)?;
+                let word = input.word()?;
+                let far = ((code & 8) << 11) + (word >> 2);
+                if far == 0 {
+                    return Some(());
+                }
+                (distance, tail) = (far + 0x4000, word & 3);
+            }
+            _ if literals == 0 => {
+                let run = 3 + input.length(code, 15)?;
+                output.literals(&mut input, run)?;
+                literals = 4;
+                continue;
+            }
+            _ => {
+                let near = (usize::from(input.byte()?) << 2) + (code >> 2) + 1;
+                (length, distance) = if literals == 4 { (3, near + 0x800) } else { (2, near) };
+                tail = code & 3;
+            }
+        }
+        output.copy(distance, length)?;
+        output.literals(&mut input, tail)?;
+        literals = tail;
+    }
+}
 
+struct Input<'a> {
+    data: &'a [u8],
+    at: usize,
+}
+
+impl Input<'_> {
     fn byte(&mut self) -> Option<u8> {
         self.at += 1;
-        self.raw.get(self.at - 1).copied()
+        self.data.get(self.at - 1).copied()
     }
 
     fn word(&mut self) -> Option<usize> {
-        Some(usize::from(self.byte()?) | usize::from(self.byte()?) << 8)
+        Some(usize::from(self.byte()?) | (usize::from(self.byte()?) << 8))
     }
 
-    /// A length that did not fit its field goes on in bytes: each 0 is 255 more, the first other one ends it.
-    fn length(&mut self, field: usize, full: usize) -> Option<usize> {
-        if field != 0 {
-            return Some(field);
+    /// A length that is zero in the instruction goes on in the bytes behind it: 255 for each zero byte.
+    fn length(&mut self, bits: usize, base: usize) -> Option<usize> {
+        if bits != 0 {
+            return Some(bits);
         }
-        let mut length = full;
+        let mut length = base;
         loop {
             match self.byte()? {
-                0 => length = (length + 255 <= self.limit).then_some(length + 255)?,
+                0 => length += 255,
                 last => return Some(length + usize::from(last)),
             }
         }
     }
+}
 
-    fn literals(&mut self, count: usize) -> Option<()> {
-        let bytes = self.raw.get(self.at..self.at.checked_add(count)?)?;
-        (self.out.len() + count <= self.limit).then(|| self.out.extend_from_slice(bytes))?;
+struct Output<'a> {
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl Output<'_> {
+    fn literals(&mut self, input: &mut Input<'_>, count: usize) -> Option<()> {
+        let from = input.data.get(input.at..input.at.checked_add(count)?)?;
+        self.out.get_mut(self.at..self.at + count)?.copy_from_slice(from);
+        input.at += count;
         self.at += count;
         Some(())
     }
 
     fn copy(&mut self, distance: usize, length: usize) -> Option<()> {
-        let start = self.out.len().checked_sub(distance)?;
-        if self.out.len() + length > self.limit {
-            return None;
+        let from = self.at.checked_sub(distance)?;
+        let end = self.at.checked_add(length).filter(|&end| end <= self.out.len())?;
+        if distance >= length {
+            self.out.copy_within(from..from + length, self.at);
+        } else {
+            // The copy reads what it has just written: a short pattern repeated.
+            for at in self.at..end {
+                self.out[at] = self.out[at - distance];
+            }
         }
-        // Byte by byte: source and target may overlap, which is how a run is written.
-        for at in start..start + length {
-            self.out.push(self.out[at]);
-        }
+        self.at = end;
         Some(())
     }
 }
@@ -113,31 +124,41 @@ impl Stream<'_> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_another_encoder_wrote_is_read_back() {
-        let mut text = Vec::new();
-        for line in 0u32..3000 {
-            text.extend_from_slice(
-                format!("[{line:5}.000000] {:x}\n", line.wrapping_mul(2_654_435_761)).as_bytes(),
-            );
+    fn check(plain: &[u8]) {
+        let packed = lzokay_native::compress(plain).unwrap();
+        let mut out = vec![0; plain.len() + 1];
+        assert_eq!(decompress(&packed, &mut out), (plain.len(), true));
+        assert_eq!(&out[..plain.len()], plain);
+        // Every cut gives what came before, never a panic.
+        for end in 0..packed.len() {
+            let (length, complete) = decompress(&packed[..end], &mut out);
+            assert!(!complete && plain.starts_with(&out[..length]));
         }
-        text.extend_from_slice(&[b'x'; 5000]);
-        for size in [1, 2, 3, 4, 17, 238, 239, 1000, text.len()] {
-            let raw = lzokay_native::compress(&text[..size]).unwrap();
-            assert_eq!(decode(&raw, 1 << 20), (text[..size].to_vec(), true), "{size}");
-        }
+        let short = plain.len() - 1;
+        assert!(!decompress(&packed, &mut out[..short]).1);
     }
 
     #[test]
-    fn damage_ends_the_text_and_nothing_else() {
-        let raw = lzokay_native::compress(b"a line, a line, a line, a line, and one more line\n").unwrap();
-        for at in 0..raw.len() {
-            for bit in 0..8 {
-                let mut damaged = raw.clone();
-                damaged[at] ^= 1 << bit;
-                assert!(decode(&damaged, 4096).0.len() <= 4096);
+    fn what_the_packer_made_comes_back() {
+        check(&[7; 4096]);
+        check(b"abcabcabcabdabcabcabcabcabdx");
+        let mixed: Vec<u8> = (0_u32..4096).map(|i| (i.wrapping_mul(i) >> 5) as u8 & 0x1f).collect();
+        check(&mixed);
+        let noise: Vec<u8> = (0_u32..4096).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        check(&noise);
+    }
+
+    #[test]
+    fn flipped_bytes_never_write_outside() {
+        let plain: Vec<u8> = (0_u32..4096).map(|i| (i / 7) as u8).collect();
+        let packed = lzokay_native::compress(&plain).unwrap();
+        let mut out = vec![0; plain.len()];
+        for at in 0..packed.len() {
+            for flip in [1, 0x10, 0x80, 0xff] {
+                let mut bad = packed.clone();
+                bad[at] ^= flip;
+                let _ = decompress(&bad, &mut out);
             }
-            assert!(!decode(&raw[..at], 4096).1);
         }
     }
 }
