@@ -4,9 +4,11 @@
 //! or by release and name. [`Image::resolve`] answers for a frame as the kernel printed it (`name+0xoff/0xsize`),
 //! [`Image::lookup`] for a link address. [`resolve_report`] does a whole report, [`decode`] a whole log for people.
 //!
-//! Behind them stands the [`Index`]: the object's symbols and flattened DWARF in one piece of memory, which can be a
-//! mapped file. `elf` and `relocate` say where things lie, `symtab` what sizes kallsyms prints, `dwarf` and `unit` read
-//! the debug information, `index` packs and answers, `lazy` does the same for only the units of one crash.
+//! Behind them stands the [`Index`]: the object's symbols, flattened DWARF and code in one piece of memory, which can be
+//! a mapped file. `elf` and `relocate` say where things lie, `symtab` what sizes kallsyms prints, `dwarf` and `unit` read
+//! the debug information, `code` the instructions and what a running kernel patches of them, `index` packs and answers,
+//! `lazy` does the same for only the units of one crash. Where there is no debug information, `system_map`, `vmlinuz` and
+//! `kallsyms` give names.
 
 mod budget;
 mod bytes;

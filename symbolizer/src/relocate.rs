@@ -1,4 +1,4 @@
-//! Relocations of the debug sections of a module (`ET_REL`), applied once to private copies.
+//! Relocations of a module (`ET_REL`), applied once to private copies: those of debug sections, and calls in its code.
 //!
 //! A `.ko` is linked only when the kernel loads it; until then every address and every offset into another debug
 //! section is a zero with a relocation. Linked objects (`vmlinux`) may carry `.rela.debug_*` too, left over from
