@@ -3,7 +3,7 @@
 //! What matters is found by reading: every page that [`Dump::facts`] looked at on its way is kept, page
 //! tables too, and beside them the tables as a whole and what other tools look at.
 
-use crate::dump::{ElfNote, Machine, write_elf};
+use crate::dump::{ElfNote, write_elf};
 use crate::error::Error;
 use crate::progress::Step;
 use crate::{Dump, Task};
@@ -60,13 +60,15 @@ impl Dump {
             let _ = crate::modules::touch(kernel, module.address);
         }
         self.touch_image_tables();
+        self.touch_linear_tables();
         let pages: Vec<u64> = memory.physical.loaded().into_iter().collect();
         let page_size = memory.physical.page_size();
         let bytes = pages.len() as u64 * page_size as u64;
         if bytes > most {
             return Err(Error::Extract { bytes, most });
         }
-        let direct_map = self.direct_map();
+        let base = self.direct_map_base();
+        let direct = |paddr| memory.translation.linear(paddr).or_else(|| Some(base?.wrapping_add(paddr)));
         self.progress.begin(Step::Writing, pages.len() as u64);
         let mut written = 0;
         write_elf(
@@ -75,7 +77,7 @@ impl Dump {
             &self.notes_to_keep(),
             &pages,
             page_size,
-            &|paddr| direct_map.map_or(0, |base| base.wrapping_add(paddr)),
+            &|paddr| direct(paddr).unwrap_or(0),
             &mut |frame, page| {
                 let at = frame * page_size as u64;
                 written += 1;
@@ -115,6 +117,17 @@ impl Dump {
         }
     }
 
+    /// And arm64's linear map of the pages that are kept.
+    fn touch_linear_tables(&self) {
+        let memory = &self.kernel.memory;
+        let size = memory.physical.page_size() as u64;
+        for frame in memory.physical.loaded() {
+            if let Some(address) = memory.translation.linear(frame * size) {
+                memory.translation.agrees(&memory.physical, address);
+            }
+        }
+    }
+
     /// The notes of the dump, VMCOREINFO among them even where the container keeps it apart.
     fn notes_to_keep(&self) -> Vec<ElfNote> {
         let mut notes = self.elf_notes.clone();
@@ -124,14 +137,9 @@ impl Dump {
         notes
     }
 
-    /// Where all of physical memory is mapped, for readers that go by the segments' virtual addresses.
-    fn direct_map(&self) -> Option<u64> {
-        match self.kernel.memory.translation.machine() {
-            Machine::X86_64 => {
-                let at = self.kernel.symbol("page_offset_base").ok()?;
-                self.kernel.memory.u64(at).ok().filter(|&base| self.kernel.memory.translation.is_kernel(base))
-            }
-            Machine::Aarch64 => None,
-        }
+    /// Where x86-64 maps all of physical memory, for readers that go by the segments' virtual addresses.
+    fn direct_map_base(&self) -> Option<u64> {
+        let base = self.kernel.memory.u64(self.kernel.symbol("page_offset_base").ok()?).ok()?;
+        self.kernel.memory.translation.is_kernel(base).then_some(base)
     }
 }

@@ -37,6 +37,14 @@ impl Translation {
         }
     }
 
+    /// Where all of physical memory is mapped, where a fixed rule says so.
+    pub fn linear(&self, physical: u64) -> Option<u64> {
+        match self {
+            Self::X86_64(_) => None,
+            Self::Aarch64(rules) => rules.linear(physical),
+        }
+    }
+
     pub fn machine(&self) -> Machine {
         match self {
             Self::X86_64(_) => Machine::X86_64,

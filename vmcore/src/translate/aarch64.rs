@@ -63,6 +63,11 @@ impl Aarch64 {
         }
     }
 
+    /// The address in the linear map.
+    pub fn linear(&self, physical: u64) -> Option<u64> {
+        self.phys_offset.map(|offset| self.page_offset.wrapping_add(physical.wrapping_sub(offset)))
+    }
+
     fn walk(&self, memory: &Physical, address: u64) -> Result<u64, Lack> {
         let bits = self.page - 3;
         let levels = (self.table_bits - self.page).div_ceil(bits);
