@@ -3,7 +3,7 @@
 
 pub mod memory;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use report::{BuildId, Frame, Parsed, Report};
@@ -179,26 +179,22 @@ pub async fn known(app: &App, crash: &Crash, parsed: &Parsed, report: &Report) -
             images.insert(module, image);
         }
     }
-    let mut located = Located::default();
-    if let Some(frame) = &report.ip {
-        located.ip = one(app, &images, frame).await?;
+    let place = |frame: &Frame| place(images.get(&frame.module)?, frame);
+    let mut asked: HashMap<i64, Vec<Place>> = HashMap::new();
+    for place in frames(report).filter_map(place) {
+        asked.entry(place.image).or_default().push(place);
     }
-    for trace in &report.traces {
-        let mut frames = Vec::with_capacity(trace.frames.len());
-        for frame in &trace.frames {
-            frames.push(one(app, &images, frame).await?);
+    let mut known: HashMap<Place, Found> = HashMap::new();
+    for (image, places) in asked {
+        for (place, answer) in location::get_all(db, image, &places).await? {
+            known.extend(serde_json::from_str(&answer).ok().map(|found| (place, found)));
         }
-        located.traces.push(frames);
     }
-    Ok(located)
-}
-
-async fn one(app: &App, images: &ByModule<Image>, frame: &Frame) -> Result<Option<Found>, Error> {
-    let Some(place) = images.get(&frame.module).and_then(|image| place(image, frame)) else {
-        return Ok(None);
-    };
-    let answer = location::get(app.store.read(), &place).await?;
-    Ok(answer.and_then(|answer| serde_json::from_str(&answer).ok()))
+    let found = |frame: &Frame| known.get(&place(frame)?).cloned();
+    Ok(Located {
+        ip: report.ip.as_ref().and_then(found),
+        traces: report.traces.iter().map(|trace| trace.frames.iter().map(found).collect()).collect(),
+    })
 }
 
 /// The debug files that the frames of a report are in. The log seldom prints the kernel's build-id; the node knows it.

@@ -19,22 +19,6 @@ pub struct Place {
     pub exact: bool,
 }
 
-/// The answer for a place, JSON, if it was asked before.
-pub async fn get(db: impl SqliteExecutor<'_>, place: &Place) -> Result<Option<String>> {
-    let Place { image, function, offset, size, exact } = place;
-    sqlx::query_scalar(
-        "SELECT answer FROM location
-          WHERE image_id = $1 AND function = $2 AND offset_b = $3 AND size_b = $4 AND exact = $5",
-    )
-    .bind(image)
-    .bind(function)
-    .bind(offset)
-    .bind(size)
-    .bind(exact)
-    .fetch_optional(db)
-    .await
-}
-
 /// The answers for places of one image, as far as they were asked before.
 pub async fn get_all(
     db: impl SqliteExecutor<'_>,
