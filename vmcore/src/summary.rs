@@ -18,8 +18,6 @@ use std::sync::Arc;
 /// The form of the document. A reader passes over members that it does not know; whoever changes what one means
 /// counts up.
 const VERSION: u32 = 1;
-/// A machine of 32 768 threads has some 15 MiB.
-pub const MAX_BYTES: usize = 32 << 20;
 /// Threads of a large machine; of more the ones on a CPU are kept first, then those that wait uninterruptibly.
 const MAX_TASKS: usize = 1 << 15;
 /// Distinct frames: one for each task that came from user space, and some thousand places in the kernel.
@@ -69,6 +67,9 @@ struct Head {
 }
 
 impl Summary {
+    /// The largest document that is written or read. A machine of 32 768 threads has some 15 MiB.
+    pub const MAX_BYTES: usize = 32 << 20;
+
     /// The summary of a dump.
     pub fn of(dump: &Dump) -> Self {
         Self::with(dump, &dump.log())
@@ -87,7 +88,7 @@ impl Summary {
         Self { format: dump.format(), flattened: dump.flattened(), facts, tasks }
     }
 
-    /// The document, at most [`MAX_BYTES`] of JSON.
+    /// The document, at most [`Self::MAX_BYTES`] of JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let Self { format, flattened, facts, tasks } = self;
         let mut table = Table::default();
@@ -104,13 +105,13 @@ impl Summary {
             task_notes: tasks.notes.len(),
         };
         let bytes = serde_json::to_vec(&document)?;
-        within("bytes", bytes.len(), MAX_BYTES)?;
+        within("bytes", bytes.len(), Self::MAX_BYTES)?;
         Ok(bytes)
     }
 
     /// Reads what [`Self::to_bytes`] wrote, on whatever node.
     pub fn read(bytes: &[u8]) -> Result<Self, Error> {
-        within("bytes", bytes.len(), MAX_BYTES)?;
+        within("bytes", bytes.len(), Self::MAX_BYTES)?;
         within("bytes in one string", longest_string(bytes), MAX_STRING)?;
         let Head { version } = serde_json::from_slice(bytes)?;
         if version != VERSION {
