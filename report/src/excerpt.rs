@@ -84,9 +84,9 @@ fn reports(text: &[u8], profile: Profile, census: &mut Census, mut take: impl Fn
             continue;
         }
         let start = line_end(text, header.saturating_sub(BEFORE));
-        let end = line_end(text, start + CHUNK);
+        let end = line_before(text, start, start + CHUNK);
         // What begins near the end of a chunk is read with the next one.
-        let until = if end == text.len() { end } else { end - AFTER };
+        let until = if end == text.len() { end } else { end.saturating_sub(AFTER).max(header + 1) };
         let (log, starts) = chunk(&text[start..end], profile);
         let place = |line: usize| starts.get(line).map_or(end, |at| start + at);
         let marks = scan::marks(&log, profile);
@@ -134,7 +134,15 @@ fn line_end(text: &[u8], at: usize) -> usize {
 
 fn whole_lines(text: &[u8], range: &Range<usize>) -> Range<usize> {
     let start = line_end(text, range.start);
-    start..line_end(text, range.end).max(start)
+    start..line_before(text, start, range.end)
+}
+
+/// The last end of a line between `start` and `end`: a line may be longer than all that is kept.
+fn line_before(text: &[u8], start: usize, end: usize) -> usize {
+    if end >= text.len() || start >= end {
+        return end.clamp(start, text.len());
+    }
+    memchr::memrchr(b'\n', &text[start..end]).map_or(start, |at| start + at + 1)
 }
 
 #[cfg(test)]
