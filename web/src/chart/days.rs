@@ -48,7 +48,7 @@ struct Bar {
 
 const DAY_US: i64 = 86_400_000_000;
 /// Left edge of the plot in per cent: room for the numbers of the axis.
-const LEFT: f64 = 3.0;
+const LEFT: f64 = 4.5;
 
 impl Days {
     /// Draws the days `first..=last` (whole UTC days since 1970) from counts of (day, release).

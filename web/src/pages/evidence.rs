@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use handover::manifest::Manifest;
+use handover::manifest::{Kind, Manifest};
 use handover::receipt::Envelope;
 use handover::{CrashId, EvidenceId, NodeId};
 use serde::{Deserialize, Serialize};
@@ -129,7 +129,9 @@ async fn load(app: &Arc<App>, key: &str, from: usize) -> Result<One, Error> {
 }
 
 fn lede(crashes: &[(CrashId, String)], manifest: &Manifest, lines: usize) -> Sentence {
+    let memory = manifest.kind == Kind::VmcoreSummary;
     let sentence = Sentence::default().say("Found in ").strong(source(manifest)).say(match lines {
+        0 if memory => ", what the machine’s memory held of its tasks".to_owned(),
         0 => ", nothing in it that is read as a log".to_owned(),
         lines => format!(", {}", words::plural(lines as i64, "line of log", "lines of log")),
     });
@@ -166,6 +168,11 @@ pub(crate) fn rows_as_text(evidence: &[Evidence], text: &mut Text) {
 }
 
 impl One {
+    /// It is what an agent made of a dump.
+    fn is_memory(&self) -> bool {
+        self.manifest.kind == Kind::VmcoreSummary
+    }
+
     /// The pages of a long log: index of the next first line.
     fn more(&self) -> Option<usize> {
         let shown = self.from + self.log.lines.len();

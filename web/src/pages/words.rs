@@ -81,6 +81,14 @@ pub fn kernel_time(us: i64) -> String {
     format!("{}.{:06}", us / SECOND, us % SECOND)
 }
 
+/// `400`, `4k`, `1.5k`: a number beside an axis, where there is no room for more.
+pub fn brief(n: &i64) -> String {
+    match n {
+        0..1000 => n.to_string(),
+        _ => format!("{}k", *n as f64 / 1000.0),
+    }
+}
+
 /// `4,707`.
 pub fn count(n: i64) -> String {
     let digits = n.unsigned_abs().to_string();

@@ -248,16 +248,18 @@ pub struct Exposure {
 /// its end, or to when it was last heard of; one that nobody reported counts nothing.
 pub async fn exposure(db: impl SqliteExecutor<'_>, from_us: i64, to_us: i64) -> Result<Vec<Exposure>> {
     sqlx::query_as(
-        "SELECT r.kernel,
-                sum(min(coalesce(b.ended_us, b.seen_us), $2) - max(b.started_us, $1)) AS up_us,
-                count(DISTINCT b.node_id) AS nodes,
-                count(*) FILTER (WHERE b.ending = 5) AS silent
-           FROM boot b
-           JOIN release r ON r.id = b.release_id
-           JOIN node n ON n.id = b.node_id
-          WHERE n.class = 0 AND b.started_us IS NOT NULL AND b.started_us < $2
-            AND min(coalesce(b.ended_us, b.seen_us), $2) > max(b.started_us, $1)
-          GROUP BY r.kernel ORDER BY r.kernel",
+        "WITH ran AS (
+           SELECT release_id, node_id, sum(min(coalesce(ended_us, seen_us), $2) - max(started_us, $1)) AS up_us,
+                  count(*) FILTER (WHERE ending = 5) AS silent
+             FROM boot
+            WHERE started_us IS NOT NULL AND started_us < $2
+              AND min(coalesce(ended_us, seen_us), $2) > max(started_us, $1)
+            GROUP BY release_id, node_id)
+         SELECT r.kernel, sum(x.up_us) AS up_us, count(DISTINCT x.node_id) AS nodes, sum(x.silent) AS silent
+           FROM ran x
+           CROSS JOIN release r ON r.id = x.release_id
+           CROSS JOIN node n ON n.id = x.node_id
+          WHERE n.class = 0 GROUP BY r.kernel ORDER BY r.kernel",
     )
     .bind(from_us)
     .bind(to_us)

@@ -369,7 +369,7 @@ pub struct OfRelease {
 pub async fn releases(db: impl SqliteExecutor<'_>, from_day: i64) -> Result<Vec<OfRelease>> {
     sqlx::query_as(
         "SELECT r.kernel, sum(d.crashes) AS crashes, sum(d.fatal) AS fatal, min(r.first_us) AS first_us,
-                (SELECT count(DISTINCT x.node_id) FROM sighting x JOIN release y ON y.id = x.release_id
+                (SELECT count(DISTINCT x.node_id) FROM release y CROSS JOIN sighting x ON x.release_id = y.id
                   WHERE y.kernel = r.kernel) AS nodes,
                 (SELECT count(DISTINCT x.signature_id) FROM signature_release x JOIN release y ON y.id = x.release_id
                   WHERE y.kernel = r.kernel) AS signatures
