@@ -18,19 +18,21 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use handover::canonical::Document;
-use handover::manifest::{Kind, Manifest, Withheld};
+use handover::manifest::{Kind, Manifest};
 use handover::parcel::{self, Coding, Head};
-use handover::receipt::{Disposition, Envelope, Receipt};
+use handover::receipt::Disposition;
 use handover::{EvidenceId, Incarnation, Sha256, limits};
 
-use crate::custody::{self, Entry, Held, Origin, State};
+use crate::custody::{self, Entry, Origin, State};
 use crate::disk::{self, Disk, Lot, Output, Stat};
 use crate::error::{Doing, Error};
 use crate::gather::{Body, Evidence};
 use crate::receipts::Log;
 use crate::source::Record;
 
+mod answers;
 pub mod caps;
+mod trim;
 
 /// An open spool, locked against other agents.
 pub struct Spool<'d> {
@@ -41,7 +43,7 @@ pub struct Spool<'d> {
     entries: BTreeMap<EvidenceId, Entry>,
     by_record: HashMap<Sha256, Vec<EvidenceId>>,
     staged: Staged<'d>,
-    settled: Vec<Settled>,
+    settled: Vec<answers::Settled>,
     _lock: Box<dyn Send>,
 }
 
@@ -51,13 +53,6 @@ struct Staged<'d> {
     parcels: Lot<'d>,
     ids: BTreeSet<EvidenceId>,
     files: usize,
-}
-
-/// A parcel that goes elsewhere once its receipt is durable.
-struct Settled {
-    id: EvidenceId,
-    receipt: Option<(Envelope, Receipt)>,
-    to: &'static str,
 }
 
 /// Files that are made durable together. Each is open until then, and a process may have 1024.
@@ -76,13 +71,7 @@ pub struct Ready {
     pub total: u64,
 }
 
-/// How long an entry of `sources/` stays in any case, µs: 400 days, so that a record which is left in place for a year is
-/// known when it is met again.
-const SOURCES_US: i64 = 400 * DAY_US;
-
-/// How long it stays once its source is gone: systemd's archive keeps a copy for a fortnight.
-const GONE_US: i64 = 30 * DAY_US;
-
+/// A day, in µs.
 const DAY_US: i64 = 86_400_000_000;
 
 const FOLDERS: [&str; 6] = ["tmp", "sources", "ready", "held", "sent", "boots"];
@@ -283,59 +272,9 @@ impl<'d> Spool<'d> {
         Ok(ready)
     }
 
-    /// Gives up the bytes of waiting parcels until the spool is within its caps: those in the middle, oldest first.
-    /// The first two and the newest two stay whole, and of the others the manifest, by which each is still counted.
-    /// Returns what was given up.
-    pub fn withhold(&mut self, caps: &caps::Caps, now_us: i64) -> Result<Vec<EvidenceId>, Error> {
-        let free = self.disk.free(&self.folder).doing("asking for the free space of", &self.folder)?;
-        let chosen = caps.choose(&self.ready()?, free, now_us);
-        chosen.chunks(LOT).try_for_each(|lot| self.strip(lot))?;
-        Ok(chosen.into_iter().map(|(id, _)| id).collect())
-    }
-
-    /// Rewrites waiting parcels without their bodies. The parcels go first: were the entry first and the agent
-    /// stopped between, a whole parcel would be delivered under a manifest that the entry does not know.
-    fn strip(&mut self, lot: &[(EvidenceId, &'static str)]) -> Result<(), Error> {
-        let mut parcels = Lot::new(self.disk);
-        let mut entries = Vec::new();
-        for (id, reason) in lot {
-            let Some(parcel) = self.look_into("ready", id)? else { continue };
-            let withheld = Some(Withheld { reason: (*reason).to_owned() });
-            let manifest = Manifest { withheld, ..parcel.manifest.into_inner() };
-            let wrong = |source| Error::Manifest { what: id.to_string(), source };
-            let manifest = manifest.write().map_err(wrong)?;
-            let bytes = parcel::encode(&manifest, None).map_err(wrong)?;
-            let target = self.path("ready", id);
-            let tmp = self.tmp(&format!("{id}.parcel"));
-            parcels.write(tmp, target.clone(), &bytes).doing("writing", &target)?;
-            let manifest_sha256 = Sha256::of(manifest.bytes());
-            let entry = self.entries.get(id).cloned();
-            entries.extend(entry.map(|entry| Entry { withheld: true, manifest_sha256, ..entry }));
-        }
-        parcels.commit().doing("writing into", &self.folder.join("ready"))?;
-        entries.into_iter().try_for_each(|entry| self.stage_entry(entry))?;
-        self.commit()
-    }
-
     /// How many parcels wait.
     pub fn ready_count(&self) -> Result<usize, Error> {
         Ok(self.parcels("ready")?.len())
-    }
-
-    /// The parcels that the service did not take.
-    pub fn held(&self) -> Result<Vec<EvidenceId>, Error> {
-        self.parcels("held")
-    }
-
-    /// Whether held evidence is to be offered again: a day after the service did not take it, or as long after as it said;
-    /// and at once by an agent of another version, which may be understood.
-    pub fn is_due(&self, id: &EvidenceId, now_us: i64) -> bool {
-        let Some(held) = self.entries.get(id).and_then(|entry| entry.held.as_ref()) else { return true };
-        let after_s = self.log.told(id).and_then(|told| told.retry_after_s);
-        let after_us =
-            after_s.map_or(DAY_US, |s| i64::try_from(s.saturating_mul(1_000_000)).unwrap_or(DAY_US));
-        // A clock that was set back must not make it wait for ever.
-        held.version != Held::now(0).version || !(0..after_us).contains(&now_us.saturating_sub(held.us))
     }
 
     /// Opens a waiting parcel for sending.
@@ -356,17 +295,6 @@ impl<'d> Spool<'d> {
         Ok(part)
     }
 
-    /// Offers again what the service lost with receipts of earlier epochs: from `sent/`, else from the source, which
-    /// counts as found again. Returns whether the bytes are still in the spool.
-    pub fn send_again(&mut self, id: &EvidenceId, epoch: u64) -> Result<bool, Error> {
-        let Some(entry) = self.entries.get(id).cloned() else { return Ok(false) };
-        self.stage_entry(Entry { lost_before: epoch, ..entry })?;
-        self.commit()?;
-        let kept = ["sent", "ready", "held"].iter().any(|folder| self.has(folder, id));
-        self.shift(&[(*id, "ready")], "sent")?;
-        Ok(kept)
-    }
-
     /// Whether a waiting parcel still decodes to what its manifest says.
     pub fn is_sound(&self, id: &EvidenceId) -> Result<bool, Error> {
         let Some(parcel) = self.look_into("ready", id)? else { return Ok(false) };
@@ -379,62 +307,6 @@ impl<'d> Spool<'d> {
         Ok(parcel::decode_to(&mut io::sink(), parcel.coding, file, &parcel.manifest).is_ok())
     }
 
-    /// Takes in a verified receipt by which the service took custody. It is durable, and its parcel in `sent/`, after
-    /// [`Spool::settle`].
-    pub fn ack(&mut self, id: &EvidenceId, envelope: &Envelope, receipt: &Receipt) {
-        let receipt = Some((envelope.clone(), receipt.clone()));
-        self.settled.push(Settled { id: *id, receipt, to: "sent" });
-    }
-
-    /// Puts a parcel aside that the service did not take, with the receipt that says so if there is one. Durable after
-    /// [`Spool::settle`].
-    pub fn hold(&mut self, id: &EvidenceId, why: Option<(&Envelope, &Receipt)>) {
-        let receipt = why.map(|(envelope, receipt)| (envelope.clone(), receipt.clone()));
-        self.settled.push(Settled { id: *id, receipt, to: "held" });
-    }
-
-    /// Makes durable what answers brought: the receipts, with one fsync for all, and only then the moves.
-    pub fn settle(&mut self, now_us: i64) -> Result<(), Error> {
-        let settled = std::mem::take(&mut self.settled);
-        for Settled { id, receipt: _, to } in &settled {
-            if let ("held", Some(entry)) = (*to, self.entries.get(id).cloned()) {
-                self.stage_entry(Entry { held: Some(Held::now(now_us)), ..entry })?;
-            }
-        }
-        self.commit()?;
-        let moves: Vec<(EvidenceId, &str)> = settled.iter().map(|settled| (settled.id, settled.to)).collect();
-        let receipts: Vec<(Envelope, Receipt)> =
-            settled.into_iter().filter_map(|settled| settled.receipt).collect();
-        self.log.append(self.disk, &self.folder.join("receipts.log"), &receipts)?;
-        self.shift(&moves, "ready")
-    }
-
-    /// Keeps receipts that were missing between those at hand.
-    pub fn fill_in(&mut self, receipts: &[(Envelope, Receipt)]) -> Result<(), Error> {
-        self.log.append(self.disk, &self.folder.join("receipts.log"), receipts)
-    }
-
-    /// Puts held parcels back among those that wait.
-    pub fn release(&mut self, ids: &[EvidenceId]) -> Result<(), Error> {
-        let moves: Vec<(EvidenceId, &str)> = ids.iter().map(|id| (*id, "ready")).collect();
-        self.shift(&moves, "held")
-    }
-
-    /// Lets a held parcel go, for which a smaller one was made of the same dump. The dump is where it was.
-    pub fn let_go(&self, id: &EvidenceId) -> Result<(), Error> {
-        let path = self.path("held", id);
-        match self.disk.unlink(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).doing("removing", &path),
-            _ => Ok(()),
-        }
-    }
-
-    /// Moves a parcel that does not decode any more out of the way, so that its source is spooled again.
-    pub fn set_aside(&self, from: &str, id: &EvidenceId) -> Result<(), Error> {
-        let (from, to) = (self.path(from, id), self.folder.join("held").join(format!("{id}.damaged")));
-        disk::move_file(self.disk, &from, &to).doing("moving aside", &from)
-    }
-
     /// Notes what was asked for when a piece of evidence was made; durable after [`Spool::commit`].
     pub fn wish(&mut self, id: &EvidenceId, wanted: &Kind) -> Result<(), Error> {
         match self.entries.get(id) {
@@ -443,75 +315,6 @@ impl<'d> Spool<'d> {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Notes that the source of evidence is gone; durable after [`Spool::commit`].
-    pub fn mark_erased(&mut self, id: &EvidenceId) -> Result<(), Error> {
-        match self.entries.get(id) {
-            Some(entry) if !entry.erased => self.stage_entry(Entry { erased: true, ..entry.clone() }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Notes durably, before it happens, that a source is erased which no receipt covers yet.
-    pub fn mark_emergency(&mut self, id: &EvidenceId) -> Result<(), Error> {
-        let Some(entry) = self.entries.get(id).cloned() else { return Ok(()) };
-        self.stage_entry(Entry { emergency: true, ..entry })?;
-        self.commit()
-    }
-
-    /// Marks acked evidence whose source is gone: systemd moved it, or an agent was stopped between unlinking and
-    /// marking.
-    pub fn mark_what_is_gone(&mut self) -> Result<(), Error> {
-        let gone: Vec<EvidenceId> = self
-            .entries
-            .values()
-            .filter(|entry| !entry.erased && self.is_acked(&entry.evidence_id))
-            .filter(|entry| custody::is_gone(self.disk, entry))
-            .map(|entry| entry.evidence_id)
-            .collect();
-        gone.iter().try_for_each(|id| self.mark_erased(id))?;
-        self.commit()
-    }
-
-    /// Drops entries of `sources/` that stop nothing any more: of what is with the service and not in `sent/`, those
-    /// whose source is gone for a month, and all after 400 days. Losing one only makes a `duplicate` of its evidence,
-    /// should it be found again.
-    pub fn trim_sources(&mut self, now_us: i64) -> Result<(), Error> {
-        let stale = |entry: &&Entry| {
-            let age_us = now_us.saturating_sub(entry.found_us);
-            age_us > SOURCES_US || (entry.erased && age_us > GONE_US)
-        };
-        let candidates: Vec<EvidenceId> =
-            self.entries.values().filter(stale).map(|entry| entry.evidence_id).collect();
-        for id in candidates {
-            if self.is_acked(&id) && !self.has("sent", &id) && !self.has("ready", &id) {
-                let path = self.folder.join("sources").join(id.to_string());
-                self.disk.unlink(&path).doing("removing", &path)?;
-                self.entries.remove(&id);
-            }
-        }
-        Ok(())
-    }
-
-    /// Drops what `sent/` keeps beyond its cap, oldest first.
-    pub fn trim_sent(&self, cap: caps::Sent, now_us: i64) -> Result<(), Error> {
-        let mut sent = Vec::new();
-        for id in self.parcels("sent")? {
-            let path = self.path("sent", &id);
-            let stat = self.disk.stat(&path).doing("looking at", &path)?;
-            sent.push((stat.mtime_us, stat.size, path));
-        }
-        sent.sort_unstable_by(|a, b| b.cmp(a));
-        let oldest_us = now_us.saturating_sub(i64::try_from(cap.age.as_micros()).unwrap_or(i64::MAX));
-        let mut bytes = 0u64;
-        for (mtime_us, size, path) in sent {
-            bytes = bytes.saturating_add(size);
-            if bytes > cap.bytes || mtime_us < oldest_us {
-                self.disk.unlink(&path).doing("removing", &path)?;
-            }
-        }
-        Ok(())
     }
 
     /// A file of the spool that is written whole or not at all.
