@@ -20,6 +20,7 @@ use crate::name::{Named, name};
 use crate::note::Note;
 use crate::profile::Profile;
 use crate::pstore::Reason;
+use crate::recipe::{Kitchen, Verdicts};
 use crate::report::Report;
 use crate::rules::{Rules, Token};
 use crate::scan::Mark;
@@ -49,6 +50,7 @@ pub(crate) struct Reader<'a> {
     rules: &'static Rules,
     explain: bool,
     console_lost: bool,
+    verdicts: Verdicts,
     /// The last line with a header.
     last_header: usize,
     modules: Vec<Module>,
@@ -64,6 +66,7 @@ impl<'a> Reader<'a> {
             rules: Rules::of(profile),
             explain,
             console_lost: memmem::find(log.text(), corrupted::CONSOLE_LOST.as_bytes()).is_some(),
+            verdicts: Verdicts::default(),
             last_header: marks.iter().rev().find(|mark| mark.token.is_some()).map_or(0, |mark| mark.line),
             modules: Vec::new(),
             kernel: KernelFacts::default(),
@@ -155,12 +158,16 @@ impl<'a> Reader<'a> {
         let (log, mark) = (self.log, &self.marks[index]);
         let token = self.token(mark)?;
         let body = Body::collect(log, self.marks, index, self.profile);
-        if let Some(named) = name(log, &body, token, self.profile, trail) {
+        if let Some(named) = name(&self.kitchen(&body), token, trail) {
             return Some((body, named));
         }
         let body = Body::unfiltered(log, mark.line, self.last_header);
-        let named = name(log, &body, token, self.profile, trail)?;
+        let named = name(&self.kitchen(&body), token, trail)?;
         Some((body, named))
+    }
+
+    fn kitchen<'b>(&'b self, body: &'b Body) -> Kitchen<'b> {
+        Kitchen { log: self.log, body, rules: self.rules, profile: self.profile, verdicts: &self.verdicts }
     }
 
     fn token(&self, mark: &Mark) -> Option<&'static Token> {

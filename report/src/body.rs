@@ -14,6 +14,10 @@ const BODY_LINES_MAX: usize = 8192;
 const STACK_BEHIND_MAX: usize = 512;
 const FRAMES_BEHIND_MAX: usize = 16;
 
+/// Behind the start of another report, so many lines in a row of other tasks and CPUs: this one has said all. Those who
+/// print at the same time take turns within a few lines.
+const SILENT_MAX: usize = 256;
+
 /// Most reports are no longer.
 const USUAL_LINES: usize = 128;
 
@@ -47,7 +51,7 @@ impl Body {
         let repeats = if kmsan { PANIC_REPEATS_KMSAN } else { PANIC_REPEATS };
         let mut body = Body::of(Vec::with_capacity(USUAL_LINES));
         let mut marks = marks[header..].iter().peekable();
-        let (mut counted, mut behind) = (0, 0);
+        let (mut counted, mut behind, mut silent) = (0, 0, 0);
         let (mut all_cpus, mut ended, mut own_end) = (false, false, false);
         let follows = profile == Profile::Scoring;
         let last = log.lines().len().min(first + BODY_LINES_MAX);
@@ -71,9 +75,13 @@ impl Body {
             // The header counts even when it holds a ` ? `.
             let counts = index == first || !line.doubted;
             if !counts || !(line.caller == caller || all_cpus && line.caller.is_cpu()) {
+                silent += 1;
+                if ended && !follows && silent > SILENT_MAX {
+                    break;
+                }
                 continue;
             }
-            counted += 1;
+            (counted, silent) = (counted + 1, 0);
             if let Some(mark) = mark {
                 if mark.noise {
                     continue;

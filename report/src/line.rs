@@ -150,9 +150,9 @@ impl Stamp {
         }
         let (seconds, behind) = decimal(skip_blanks(rest.strip_prefix(b"[")?))?;
         let fraction = behind.strip_prefix(b".")?;
-        let (_, behind) = decimal(fraction)?;
-        let micros = micros(&fraction[..fraction.len() - behind.len()]);
-        rest = behind.strip_prefix(b"]")?;
+        let length = digits(fraction);
+        let micros = micros(&fraction[..length]);
+        rest = fraction[length..].strip_prefix(b"]").filter(|_| length > 0)?;
         let time = KernelTime(seconds.saturating_mul(1_000_000).saturating_add(micros));
         if let Some(message) = rest.strip_prefix(b" ") {
             return Some(Stamp {
@@ -188,9 +188,16 @@ fn skip_blanks(text: &[u8]) -> &[u8] {
 
 /// The digits at the start of `text`: their value and what stands behind them. None when there is none.
 fn decimal(text: &[u8]) -> Option<(u64, &[u8])> {
-    let digits = digits(text);
-    (digits > 0).then(|| (number(&text[..digits]), &text[digits..]))
+    let (mut value, mut at) = (0u64, 0);
+    while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        value = if at < DIGITS_MAX { value * 10 + u64::from(digit) } else { u64::MAX };
+        at += 1;
+    }
+    (at > 0).then(|| (value, &text[at..]))
 }
+
+/// As many digits as a `u64` always holds; no kernel prints more.
+const DIGITS_MAX: usize = 19;
 
 pub(crate) fn number(digits: &[u8]) -> u64 {
     digits.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
@@ -198,10 +205,7 @@ pub(crate) fn number(digits: &[u8]) -> u64 {
 
 /// The digits behind the point, as microseconds.
 fn micros(digits: &[u8]) -> u64 {
-    let mut out = [b'0'; 6];
-    let length = digits.len().min(6);
-    out[..length].copy_from_slice(&digits[..length]);
-    number(&out)
+    (0..6).fold(0, |sum, at| sum * 10 + digits.get(at).map_or(0, |digit| u64::from(digit - b'0')))
 }
 
 #[cfg(test)]

@@ -66,6 +66,14 @@ impl Log {
         (self.pieces.len() - 1).min(usize::from(u16::MAX)) as u16
     }
 
+    /// Forgets everything but its room.
+    pub(crate) fn clear(&mut self) {
+        let Log { pieces, lines, text } = self;
+        pieces.clear();
+        lines.clear();
+        text.clear();
+    }
+
     /// Makes room for so many lines and bytes.
     pub(crate) fn reserve(&mut self, lines: usize, bytes: usize) {
         self.lines.reserve_exact(lines);

@@ -7,9 +7,8 @@ use crate::chooser::Chosen;
 use crate::corrupted::Corrupted;
 use crate::explain::Trail;
 use crate::log::Log;
-use crate::profile::Profile;
 use crate::recipe::{Kitchen, Place};
-use crate::rules::{Format, Rules, Token};
+use crate::rules::{Format, Token};
 use crate::syscall;
 use crate::title;
 
@@ -27,18 +26,11 @@ pub(crate) struct Named {
 /// The most places at which the formats are tried: a token that comes more often in one report is noise.
 const PLACES_MAX: usize = 64;
 
-/// Names the report in `body`. None when the body does not hold the token.
-pub(crate) fn name(
-    log: &Log,
-    body: &Body,
-    token: &'static Token,
-    profile: Profile,
-    trail: &mut Trail,
-) -> Option<Named> {
-    let rules = Rules::of(profile);
+/// Names the report that lies in the kitchen. None when its body does not hold the token.
+pub(crate) fn name(kitchen: &Kitchen<'_>, token: &'static Token, trail: &mut Trail) -> Option<Named> {
+    let Kitchen { log, body, .. } = *kitchen;
     let places = places(log, body, token);
     let first = *places.first()?;
-    let kitchen = Kitchen { log, body, rules, profile };
     let mut best: Option<Place> = None;
     let mut found: Option<Named> = None;
     let mut alts = Vec::new();
@@ -104,7 +96,7 @@ pub(crate) fn name(
 fn places(log: &Log, body: &Body, token: &Token) -> Vec<Place> {
     let mut places = Vec::new();
     for line in body.headers.iter().map(|line| *line as usize) {
-        let columns = memchr::memmem::find_iter(body.line(log, line), token.text.as_bytes());
+        let columns = token.finder.find_iter(body.line(log, line));
         places.extend(columns.map(|column| Place { line, column }).take(PLACES_MAX - places.len()));
     }
     places

@@ -1,6 +1,8 @@
 //! Finding the function of a title in the text of a report.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::HashMap;
 
 use crate::body::Body;
 use crate::chooser::{Chosen, choose};
@@ -33,6 +35,47 @@ pub(crate) struct Kitchen<'a> {
     pub(crate) body: &'a Body,
     pub(crate) rules: &'static Rules,
     pub(crate) profile: Profile,
+    pub(crate) verdicts: &'a Verdicts,
+}
+
+/// What the lists of skipped functions say of the names that were met, for each recipe by its address: a log names few
+/// functions, and often.
+#[derive(Default)]
+pub(crate) struct Verdicts(RefCell<HashMap<*const Recipe, HashMap<Box<str>, Verdict>>>);
+
+/// A log with more names than this was made to have them; further ones are asked for each time.
+const VERDICTS_MAX: usize = 4096;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Counts,
+    /// By the recipe's own list.
+    SkippedHere,
+    Skipped,
+    LastResort,
+}
+
+impl Verdicts {
+    fn of(&self, name: &str, recipe: &Recipe, rules: &Rules) -> Verdict {
+        let mut known = self.0.borrow_mut();
+        let known = known.entry(recipe).or_default();
+        if let Some(verdict) = known.get(name) {
+            return *verdict;
+        }
+        let verdict = if recipe.skip.matches(name) {
+            Verdict::SkippedHere
+        } else if rules.skip.matches(name) {
+            Verdict::Skipped
+        } else if rules.last_resort.matches(name) {
+            Verdict::LastResort
+        } else {
+            Verdict::Counts
+        };
+        if known.len() < VERDICTS_MAX {
+            known.insert(name.into(), verdict);
+        }
+        verdict
+    }
 }
 
 impl<'a> Kitchen<'a> {
@@ -53,7 +96,7 @@ impl<'a> Kitchen<'a> {
             let line = self.body.line(self.log, at);
             (at, if at == from.line { line.get(from.column..).unwrap_or(&[]) } else { line })
         });
-        let mut names = Names { recipe, rules: self.rules, list: Vec::new(), last_resort: None };
+        let mut names = Names { recipe, kitchen: self, list: Vec::new(), last_resort: None };
         let mut frames = Vec::new();
         let (mut stacks, mut complete) = (0, true);
         let mut index = 0;
@@ -121,7 +164,7 @@ impl Part {
 /// The names of one stack that count.
 struct Names<'a, 'r> {
     recipe: &'r Recipe,
-    rules: &'static Rules,
+    kitchen: &'r Kitchen<'a>,
     list: Vec<Cow<'a, str>>,
     /// The first that counts when nothing else does.
     last_resort: Option<Cow<'a, str>>,
@@ -135,14 +178,20 @@ impl<'a> Names<'a, '_> {
             return;
         }
         let name = demangle(name);
-        let sets = [&self.recipe.skip, &self.rules.skip, &self.rules.last_resort];
-        let Some(set) = sets.iter().position(|set| set.matches(&name)) else { return self.list.push(name) };
+        let Kitchen { rules, verdicts, .. } = self.kitchen;
+        let verdict = verdicts.of(&name, self.recipe, rules);
+        let set = match verdict {
+            Verdict::Counts => return self.list.push(name),
+            Verdict::SkippedHere => &self.recipe.skip,
+            Verdict::Skipped => &rules.skip,
+            Verdict::LastResort => &rules.last_resort,
+        };
         trail.skip(|| Skipped {
             name: name.to_string(),
             line: line as usize,
-            rule: sets[set].which(&name).unwrap_or(""),
+            rule: set.which(&name).unwrap_or(""),
         });
-        if set == 2 {
+        if verdict == Verdict::LastResort {
             self.last_resort.get_or_insert(name);
         }
     }
@@ -151,7 +200,7 @@ impl<'a> Names<'a, '_> {
         if self.list.is_empty() {
             self.list.extend(self.last_resort.take());
         }
-        let chosen = choose(self.recipe.choose, &self.list, &self.rules.anchors, profile);
+        let chosen = choose(self.recipe.choose, &self.list, &self.kitchen.rules.anchors, profile);
         self.list.clear();
         self.last_resort = None;
         *complete &= chosen.is_some();

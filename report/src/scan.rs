@@ -223,21 +223,25 @@ fn is_replayed(next: &[u8]) -> bool {
     REPLAYED.find(next).is_some()
 }
 
-/// Where in `text` lines with a header token are: the position of the first token of each. Looks at nothing else, so
-/// some of them start no report.
+/// The first header token of each line that holds one; see [`next_header`].
 pub(crate) fn headers(text: &[u8], profile: Profile) -> impl Iterator<Item = usize> {
+    let mut position = 0;
+    std::iter::from_fn(move || {
+        let found = next_header(text, position, profile)?;
+        position = memchr::memchr(b'\n', &text[found..]).map_or(text.len(), |at| found + at);
+        Some(found)
+    })
+}
+
+/// Where in `text`, from byte `from` on, the next header token is. Looks at nothing else, so some start no report.
+pub(crate) fn next_header(text: &[u8], from: usize, profile: Profile) -> Option<usize> {
     static PRODUCTION: LazyLock<AhoCorasick> = LazyLock::new(|| tokens(Profile::Production));
     static SCORING: LazyLock<AhoCorasick> = LazyLock::new(|| tokens(Profile::Scoring));
     let words: &AhoCorasick = match profile {
         Profile::Production => &PRODUCTION,
         Profile::Scoring => &SCORING,
     };
-    let mut position = 0;
-    std::iter::from_fn(move || {
-        let found = words.find(Input::new(text).range(position.min(text.len())..))?.start();
-        position = memchr::memchr(b'\n', &text[found..]).map_or(text.len(), |at| found + at);
-        Some(found)
-    })
+    words.find(Input::new(text).range(from.min(text.len())..)).map(|found| found.start())
 }
 
 fn tokens(profile: Profile) -> AhoCorasick {

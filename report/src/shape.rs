@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use regex::bytes::Regex;
 
 use crate::profile::Profile;
@@ -77,10 +78,11 @@ fn riscv(line: &[u8]) -> bool {
 
 /// A line that announces a trace.
 pub(crate) fn is_heading(line: &[u8]) -> bool {
-    memchr::memchr(b':', line).is_some()
-        && ["Call Trace:", "Call trace:", "Backtrace:"]
-            .iter()
-            .any(|word| memchr::memmem::find(line, word.as_bytes()).is_some())
+    static END: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("race:"));
+    END.find_iter(line).any(|at| {
+        let before = &line[..at];
+        [&b"Call T"[..], b"Call t", b"Backt"].iter().any(|word| before.ends_with(word))
+    })
 }
 
 /// The function or functions of a frame line: `foo` of ` [<addr>] foo.isra.0+0x12/0x40`, or both of arm's
