@@ -13,6 +13,9 @@ use crate::scan;
 /// A log up to this size is kept whole. Log buffers have 128 KiB to 16 MiB, nearly always less than 2; what is larger
 /// is a collection of boots or days, most of it quiet.
 pub(crate) const WHOLE_MAX: usize = 4 << 20;
+/// So many lines are kept of a log of that size; a real one has a fifth. Each costs some eighty bytes, so that a log of
+/// line feeds alone would take many times its size.
+pub(crate) const LINES_MAX: usize = 1 << 18;
 /// So much is kept of a larger one: half of it for the first reports, which often hold the root, half for the last,
 /// which hold the death.
 const KEPT_MAX: usize = 2 << 20;
@@ -30,9 +33,8 @@ const CHUNK: usize = 4 << 20;
 /// The parts of `text` that are kept, in order, each beginning and ending at a line's end. When that is not all of it,
 /// its reports are counted.
 pub(crate) fn ranges(text: &[u8], profile: Profile, census: &mut Census) -> Vec<Range<usize>> {
-    let all = 0..text.len();
     if text.len() <= WHOLE_MAX {
-        return vec![all];
+        return whole(text);
     }
     let mut oldest = VecDeque::from([Range { start: 0, end: HEAD }]);
     let mut newest = VecDeque::new();
@@ -59,6 +61,16 @@ pub(crate) fn ranges(text: &[u8], profile: Profile, census: &mut Census) -> Vec<
         }
     }
     ranges
+}
+
+/// All of a log, or its first and last lines when it has more than any kernel's.
+fn whole(text: &[u8]) -> Vec<Range<usize>> {
+    let head = memchr::memchr_iter(b'\n', text).nth(LINES_MAX / 2);
+    let tail = memchr::memrchr_iter(b'\n', text).nth(LINES_MAX / 2);
+    match (head, tail) {
+        (Some(head), Some(tail)) if head < tail => vec![0..head, tail + 1..text.len()],
+        _ => Vec::from([Range { start: 0, end: text.len() }]),
+    }
 }
 
 /// Adds a range that starts behind the start of the last one, and tells how many bytes that adds: what both hold is
@@ -160,6 +172,15 @@ mod tests {
             ranges(log.as_bytes(), Profile::Production, &mut Census::default()),
             Vec::from([Range { start: 0, end: log.len() }])
         );
+    }
+
+    #[test]
+    fn of_too_many_lines_the_first_and_the_last_are_kept() {
+        let log = "first\n".to_owned() + &"\n".repeat(WHOLE_MAX - 12) + "last\n";
+        let ranges = ranges(log.as_bytes(), Profile::Production, &mut Census::default());
+        let lines = |range: &Range<usize>| log[range.clone()].lines().count();
+        assert!(ranges.iter().map(lines).sum::<usize>() <= LINES_MAX + 2);
+        assert!(log[ranges[0].clone()].starts_with("first\n") && log[ranges[1].clone()].ends_with("last\n"));
     }
 
     #[test]

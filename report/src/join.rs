@@ -64,7 +64,12 @@ pub(crate) fn join(pieces: &[Piece<'_>], profile: Profile) -> Joined {
         let text = &texts[piece];
         let ranges = excerpt::ranges(text, profile, &mut census);
         let kept: usize = ranges.iter().map(ExactSizeIterator::len).sum();
-        if kept < text.len() {
+        if ranges.len() > 1 && text.len() <= excerpt::WHOLE_MAX {
+            notes.push(Note::new(
+                "lines-cut",
+                format!("of its lines the first and the last {} are kept", excerpt::LINES_MAX / 2),
+            ));
+        } else if kept < text.len() {
             notes.push(Note::new(
                 "log-excerpt",
                 format!(
