@@ -45,8 +45,8 @@ pub struct Drill {
     pub boot: BootId,
     /// Its kernel release.
     pub kernel: String,
-    /// Digest of its initramfs; zeros where none was found.
-    pub initramfs_sha256: Sha256,
+    /// Digest of its initramfs, where one was found.
+    pub initramfs_sha256: Option<Sha256>,
     /// How it stands.
     pub result: Standing,
 }
@@ -80,12 +80,14 @@ impl Drill {
     /// As the readiness document tells it.
     pub fn proven(&self, root: &Root) -> Proven {
         let kernel = root.text("/proc/sys/kernel/osrelease").unwrap_or_default();
-        let still = kernel == self.kernel && initramfs(root, &kernel) == self.initramfs_sha256;
+        // An initramfs that is not seen may have changed.
+        let same = |then| initramfs(root, &kernel) == Some(then);
+        let still = kernel == self.kernel && self.initramfs_sha256.is_some_and(same);
         let result = serde_json::to_value(self.result).unwrap_or_default();
         Proven {
             at_us: self.at_us,
             kernel: self.kernel.clone(),
-            initramfs_sha256: self.initramfs_sha256.to_string(),
+            initramfs_sha256: self.initramfs_sha256.map(|digest| digest.to_string()).unwrap_or_default(),
             result: result.as_str().unwrap_or_default().to_owned(),
             still,
         }
@@ -108,14 +110,21 @@ pub fn synthetic(random: &[u8; 8]) -> String {
     )
 }
 
-/// The initramfs of a kernel, under Debian's and Fedora's names.
-fn initramfs(root: &Root, kernel: &str) -> Sha256 {
-    let names = [format!("/boot/initrd.img-{kernel}"), format!("/boot/initramfs-{kernel}.img")];
-    names.iter().find_map(|name| digest(&root.path(name)).ok()).unwrap_or(Sha256::ZERO)
+/// The initramfs of a kernel, under the names of Debian, of Fedora and of SUSE.
+fn initramfs(root: &Root, kernel: &str) -> Option<Sha256> {
+    let names = [
+        format!("/boot/initrd.img-{kernel}"),
+        format!("/boot/initramfs-{kernel}.img"),
+        format!("/boot/initrd-{kernel}"),
+    ];
+    names.iter().find_map(|name| digest(&root.path(name)).ok())
 }
 
 fn digest(path: &Path) -> io::Result<Sha256> {
-    let mut file = std::fs::File::open(path)?.take(INITRAMFS);
+    let mut file = std::fs::File::open(path)?;
+    if file.metadata()?.len() > INITRAMFS {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 64 * 1024];
     loop {

@@ -1,6 +1,7 @@
 //! The boot record: a node's word about the boot it is in, and how the one before it ended.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +112,21 @@ pub enum Ending {
     /// Nothing tells, or a word of a later version.
     #[serde(other)]
     Unknown,
+}
+
+impl fmt::Display for Ending {
+    /// As the boot record has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ending::Clean => "clean",
+            Ending::Crash => "crash",
+            Ending::Hardware => "hardware",
+            Ending::Watchdog => "watchdog",
+            Ending::Power => "power",
+            Ending::Silent => "silent",
+            Ending::Unknown => "unknown",
+        })
+    }
 }
 
 /// That a boot is about to end in order.

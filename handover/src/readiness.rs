@@ -66,7 +66,7 @@ pub struct Proven {
     pub at_us: i64,
     /// Kernel release then.
     pub kernel: String,
-    /// Digest of the initramfs then, in hex.
+    /// Digest of the initramfs then, in hex; empty when none was found.
     pub initramfs_sha256: String,
     /// `proven` or what went wrong.
     pub result: String,

@@ -31,7 +31,12 @@ pub(super) fn previous(patient: &Patient<'_>) -> Finding {
             "enable lastwords-boot.service",
         ),
         Some((ending, _, evidence)) => {
-            pass(format!("the boot before ended by {ending:?}, {} pieces of evidence", evidence.len()))
+            let pieces = match evidence.len() {
+                0 => "no evidence".to_owned(),
+                1 => "one piece of evidence".to_owned(),
+                many => format!("{many} pieces of evidence"),
+            };
+            pass(format!("how the boot before ended: {ending}, {pieces}"))
         }
     }
 }
@@ -43,7 +48,11 @@ pub(super) fn proven(patient: &Patient<'_>) -> Finding {
     match (proven.result.as_str(), proven.still) {
         ("proven", true) => pass(format!("proven on {}", proven.kernel)),
         ("proven", false) => {
-            unknown(format!("armed, not proven: proven on {}, which changed", proven.kernel), fix)
+            let why = match drill.initramfs_sha256 {
+                Some(_) => "kernel or initramfs changed since",
+                None => "whether its initramfs changed cannot be seen: there is none below /boot",
+            };
+            unknown(format!("armed, not proven: proven on {}, {why}", proven.kernel), fix)
         }
         ("pending", _) => unknown("a drill is under way", "lastwords-agent collect"),
         ("handed-over", _) => unknown("a synthetic drill proved the handing over, not the capture", fix),

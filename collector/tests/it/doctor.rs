@@ -274,6 +274,14 @@ fn proven() {
     check("proven", Verdict::Unknown, |node| {
         node.file("boot/initrd.img-6.12.117+deb12-cloud-amd64", "another initramfs");
     });
+    check("proven", Verdict::Unknown, |node| {
+        fs::remove_file(node.path("root/boot/initrd.img-6.12.117+deb12-cloud-amd64")).unwrap();
+    });
+    check("proven", Verdict::Unknown, |node| {
+        let initramfs = format!("\"{}\"", handover::Sha256::of(b"an initramfs"));
+        drill(node, &initramfs, "null");
+        fs::remove_file(node.path("root/boot/initrd.img-6.12.117+deb12-cloud-amd64")).unwrap();
+    });
     check("proven", Verdict::Unknown, |node| drill(node, "\"proven\"", "\"handed-over\""));
     check("proven", Verdict::Fail, |node| drill(node, "\"proven\"", "\"not-captured\""));
 }
