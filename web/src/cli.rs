@@ -48,11 +48,18 @@ enum Command {
     Demo(crate::demo::Demo),
 }
 
+/// What a command that works beside the service needs.
 #[derive(Debug, clap::Args)]
-struct Reindex {
+struct Data {
     /// The service's folder.
     #[arg(long, env = "LASTWORDS_DATA")]
     data: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct Reindex {
+    #[command(flatten)]
+    data: Data,
     /// Say which titles would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -63,7 +70,7 @@ struct Reindex {
 
 impl Reindex {
     async fn run(self) -> anyhow::Result<()> {
-        let Reindex { data, dry_run, all } = self;
+        let Reindex { data: Data { data }, dry_run, all } = self;
         anyhow::ensure!(data.join("custody.db").exists(), "there is no service in {}", data.display());
         let setup = Setup {
             data,

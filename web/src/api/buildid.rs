@@ -30,9 +30,7 @@ pub async fn debuginfo(
     Path(build_id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let (image, files) = find(&app, &build_id).await?;
-    let file = files.into_iter().find(|file| file.lines);
-    whole(&app, &image, file, "debuginfo", &headers).await
+    whole(&app, &build_id, "debuginfo", |file| file.lines, &headers).await
 }
 
 /// `GET /buildid/{build_id}/executable`: the file with the code.
@@ -42,9 +40,7 @@ pub async fn executable(
     Path(build_id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let (image, files) = find(&app, &build_id).await?;
-    let file = files.into_iter().find(|file| file.text);
-    whole(&app, &image, file, "executable", &headers).await
+    whole(&app, &build_id, "executable", |file| file.text, &headers).await
 }
 
 /// `GET /buildid/{build_id}/section/{name}`: one section as it lies in the file, from the one with the debug
@@ -93,14 +89,17 @@ async fn find(app: &App, text: &str) -> Result<(image::Image, Vec<ImageFile>), E
     Ok((image, files))
 }
 
+/// The first file of a build that is `what` was asked for.
 async fn whole(
     app: &App,
-    image: &image::Image,
-    file: Option<ImageFile>,
+    build_id: &str,
     what: &str,
+    is: impl Fn(&ImageFile) -> bool,
     headers: &HeaderMap,
 ) -> Result<Response, Error> {
+    let (image, files) = find(app, build_id).await?;
     let build_id = hex::encode(&image.build_id);
+    let file = files.into_iter().find(is);
     let file = file.ok_or_else(|| not_found(format!("no {what} of build-id {build_id} is at hand")))?;
     let symbols = Arc::clone(&app.symbols);
     let known = file.clone();

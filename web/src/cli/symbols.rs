@@ -12,6 +12,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::Data;
 use crate::api::symbols::Lacking;
 use crate::clock::now_us;
 use crate::pages::words;
@@ -73,13 +74,6 @@ impl Options {
             servers: debuginfod.into_iter().filter(|url| !url.is_empty()).collect(),
         }
     }
-}
-
-#[derive(Debug, Args)]
-struct Data {
-    /// The service's folder.
-    #[arg(long, env = "LASTWORDS_DATA")]
-    data: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -2,12 +2,13 @@
 //! holds from the next request on.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use handover::NodeId;
 
+use super::Data;
 use crate::clock::now_us;
 use crate::pages::words;
 use crate::secrets;
@@ -23,13 +24,6 @@ pub enum Token {
     List(Data),
     /// End tokens, and the browser sessions that were opened with them.
     Revoke(Revoke),
-}
-
-#[derive(Debug, Args)]
-pub struct Data {
-    /// The service's folder.
-    #[arg(long, env = "LASTWORDS_DATA")]
-    data: PathBuf,
 }
 
 #[derive(Debug, Args)]
