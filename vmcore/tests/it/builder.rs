@@ -1,5 +1,6 @@
 //! Makes dumps that need no crash: a made-up kernel's memory, and every kind of file around it.
 
+pub mod btf;
 pub mod code;
 pub mod elf;
 pub mod flattened;
@@ -10,7 +11,6 @@ pub mod modules;
 pub mod ring;
 pub mod symbols;
 pub mod tasks;
-pub mod types;
 
 use std::collections::BTreeMap;
 pub use symbols::Offsets;

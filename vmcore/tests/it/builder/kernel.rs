@@ -4,7 +4,7 @@ use super::code::{self, FUNCTIONS};
 use super::elf::note;
 use super::image::{FUNCTION, IMAGE, Image};
 use super::tasks::{cgroup, new_task, panicked, pids, ring_of, task};
-use super::{Offsets, PAGE, modules, symbols, types};
+use super::{Offsets, PAGE, btf, modules, symbols};
 
 /// The whole kernel, and where things are that tests break.
 pub struct Fake {
@@ -49,7 +49,7 @@ impl Fake {
         ];
         image.region("log", |image| image.ring(&records, 10));
         image.region("orc", |image| code::orc(image, &mut symbols));
-        image.region("btf", |image| types::btf(image, &mut symbols));
+        image.region("btf", |image| btf::types(image, &mut symbols));
         let mut define = |name: &str, address: u64| symbols.push((address, name.into()));
 
         let per_cpu = image.store(&[0_u64.to_le_bytes(), 4096_u64.to_le_bytes()].concat());

@@ -8,7 +8,7 @@ type Members = &'static [(&'static str, u64, u64)];
 
 /// Types: u64 is 1, u32 is 2, the structures follow. A member's type is its size, 8 or 4, or the id of a
 /// structure.
-pub fn btf(image: &mut Image, symbols: &mut Vec<(u64, String)>) {
+pub fn types(image: &mut Image, symbols: &mut Vec<(u64, String)>) {
     const NAMED: u64 = 1000;
     /// The array behind all structures.
     const SLOTS: u64 = NAMED + 24;
