@@ -70,13 +70,13 @@ type Entry = (&'static str, u64, &'static str, fn(&Patient<'_>) -> Finding);
 const CHECKS: [Entry; 20] = [
     ("panic-policy", 3600, "/proc/sys/kernel/panic*", machine::panic_policy),
     ("watchdog", 3600, "/sys/class/watchdog, /proc/sys/kernel/nmi_watchdog", machine::watchdog),
-    ("pstore-mounted", 3600, "/proc/self/mountinfo", pstore::mounted),
+    ("pstore-mounted", 3600, "/proc/1/mountinfo", pstore::mounted),
     ("pstore-backend", 3600, "/sys/module/pstore/parameters/backend", pstore::backend),
     ("pstore-written", 3600, "/sys/kernel/kexec_crash_loaded, crash_kexec_post_notifiers", pstore::written),
     ("pstore-space", 3600, "/sys/firmware/efi/efivars/dump-type0-*", pstore::space),
     ("pstore-leftovers", 3600, "/sys/fs/pstore", pstore::leftovers),
     ("one-eraser", 86_400, "/etc/systemd/pstore.conf, systemd-pstore.service", pstore::one_eraser),
-    ("archive-durable", 86_400, "/proc/self/mountinfo", pstore::archive_durable),
+    ("archive-durable", 86_400, "/proc/1/mountinfo", pstore::archive_durable),
     ("kdump-armed", 3600, "/sys/kernel/kexec_crash_loaded", kdump::armed),
     ("kdump-reservation", 86_400, "/sys/kernel/kexec_crash_size, /proc/cmdline", kdump::reservation),
     ("kdump-target", 3600, "/var/crash", kdump::target),
@@ -130,27 +130,4 @@ pub fn exit(readiness: &Readiness) -> Exit {
 /// A number in a file; `None` if it cannot be read.
 fn number(root: &Root, path: &str) -> Option<i64> {
     root.text(path)?.parse().ok()
-}
-
-/// File system type under a path, by the longest mount point that leads to it (proc(5), mountinfo).
-fn file_system(root: &Root, path: &Path) -> Option<String> {
-    let mounts = root.text("/proc/self/mountinfo")?;
-    let under = |line: &str| {
-        let (left, right) = line.split_once(" - ")?;
-        let point = left.split(' ').nth(4)?.replace("\\040", " ");
-        let kind = right.split(' ').next()?.to_owned();
-        path.starts_with(&point).then_some((point.len(), kind))
-    };
-    // The last one mounted on a point covers those before it.
-    mounts.lines().filter_map(under).max_by_key(|(length, _)| *length).map(|(_, kind)| kind)
-}
-
-/// Whether the mounts tell that a folder is on a file system that does not forget.
-pub(crate) fn outlives_a_reboot(root: &Root, path: &Path) -> bool {
-    file_system(root, path).is_some_and(|kind| !volatile(&kind))
-}
-
-/// Why a file system forgets, if it does.
-fn volatile(kind: &str) -> bool {
-    matches!(kind, "tmpfs" | "ramfs" | "overlay" | "rootfs")
 }

@@ -27,11 +27,21 @@ impl Root {
         self.0.join(below.trim_start_matches('/'))
     }
 
+    /// A path as the machine itself calls it.
+    pub fn name(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.0).map_or_else(|_| path.to_owned(), |below| Path::new("/").join(below))
+    }
+
     /// The bytes of a file; `None` if it cannot be read.
     pub fn bytes(&self, below: &str) -> Option<Vec<u8>> {
+        self.first_bytes(below, FILE)
+    }
+
+    /// So many bytes of a file; `None` if it cannot be read.
+    pub fn first_bytes(&self, below: &str, limit: u64) -> Option<Vec<u8>> {
         use std::io::Read;
         let mut bytes = Vec::new();
-        fs::File::open(self.path(below)).ok()?.take(FILE).read_to_end(&mut bytes).ok()?;
+        fs::File::open(self.path(below)).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
         Some(bytes)
     }
 

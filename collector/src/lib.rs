@@ -25,6 +25,7 @@ pub mod kernel;
 pub mod labels;
 pub mod ledger;
 pub mod memory;
+mod mounts;
 pub mod receipts;
 pub mod redact;
 pub mod room;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Finding, Patient, fail, file_system, number, pass, unknown, volatile};
+use super::{Finding, Patient, fail, number, pass, unknown};
+use crate::mounts::{Mounts, is_volatile};
 use crate::room::{self, Dumps};
 
 /// A machine has looked through its pstore ten minutes after it booted.
@@ -13,15 +14,11 @@ const SETTLED_S: u64 = 600;
 const ENTRIES: usize = 10_000;
 
 pub(super) fn mounted(patient: &Patient<'_>) -> Finding {
-    let Some(mounts) = patient.root.text("/proc/self/mountinfo") else {
-        return unknown("the mounts cannot be read", "run it where /proc is mounted");
-    };
-    let is_pstore =
-        |line: &str| line.split_once(" - ").is_some_and(|(_, right)| right.starts_with("pstore "));
-    if mounts.lines().any(is_pstore) {
-        return pass("a pstore is mounted");
+    match Mounts::of_machine(patient.root) {
+        None => unknown("the mounts cannot be read", "run it as root, where /proc is mounted"),
+        Some(mounts) if mounts.has("pstore") => pass("a pstore is mounted"),
+        Some(_) => fail("no pstore is mounted", "mount -t pstore pstore /sys/fs/pstore"),
     }
-    fail("no pstore is mounted", "mount -t pstore pstore /sys/fs/pstore")
 }
 
 pub(super) fn backend(patient: &Patient<'_>) -> Finding {
@@ -90,8 +87,15 @@ pub(super) fn leftovers(patient: &Patient<'_>) -> Finding {
 
 pub(super) fn one_eraser(patient: &Patient<'_>) -> Finding {
     let root = patient.root;
+    let places = ["/usr/lib", "/lib"];
+    if !places.iter().any(|place| root.exists(place)) {
+        return unknown(
+            "whether systemd-pstore erases cannot be seen",
+            "run it where /usr and /etc are seen",
+        );
+    }
     let unit = "systemd/system/systemd-pstore.service";
-    let installed = ["/usr/lib/", "/lib/"].iter().any(|place| root.exists(&format!("{place}{unit}")));
+    let installed = places.iter().any(|place| root.exists(&format!("{place}/{unit}")));
     let masked = fs::read_link(root.path("/etc/systemd/system/systemd-pstore.service"))
         .is_ok_and(|target| target == Path::new("/dev/null"));
     let settings = root.text("/etc/systemd/pstore.conf").unwrap_or_default();
@@ -110,9 +114,10 @@ pub(super) fn one_eraser(patient: &Patient<'_>) -> Finding {
 
 pub(super) fn archive_durable(patient: &Patient<'_>) -> Finding {
     let archive = Path::new("/var/lib/systemd/pstore");
-    match file_system(patient.root, archive) {
-        None => unknown("the mounts cannot be read", "run it where /proc is mounted"),
-        Some(kind) if volatile(&kind) => fail(
+    let mounts = Mounts::of_machine(patient.root);
+    match mounts.as_ref().and_then(|mounts| mounts.file_system(archive)) {
+        None => unknown("the mounts cannot be read", "run it as root, where /proc is mounted"),
+        Some(kind) if is_volatile(kind) => fail(
             format!("systemd moves records to {}, which is {kind}", archive.display()),
             "put /var on a disk, or mask systemd-pstore.service",
         ),

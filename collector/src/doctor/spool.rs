@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::{Finding, Patient, fail, file_system, pass, unknown, volatile};
+use super::{Finding, Patient, fail, pass, unknown};
+use crate::mounts::{Mounts, is_volatile};
 
 /// How long a parcel may wait before somebody should look: a day, in µs.
 const WAITED_US: i64 = 86_400_000_000;
@@ -19,14 +20,15 @@ pub(super) fn durable(patient: &Patient<'_>) -> Finding {
     let read = written.and_then(|()| patient.disk.read(&probe, 64));
     // The agent's next start empties tmp/ anyway.
     let _ = patient.disk.unlink(&probe);
-    let place = patient.spool.display();
+    let place = patient.root.name(patient.spool);
+    let place = place.display();
     match read {
         Err(error) => fail(format!("{place}: {error}"), "make the spool's folder and give it to the agent"),
         Ok(contents) if contents.bytes != text.as_bytes() => {
             fail(format!("{place} gives back other bytes than were written"), "look at the disk")
         }
-        Ok(_) => match file_system(patient.root, patient.spool) {
-            Some(kind) if volatile(&kind) => {
+        Ok(_) => match Mounts::own(patient.root).as_ref().and_then(|m| m.file_system(patient.spool)) {
+            Some(kind) if is_volatile(kind) => {
                 fail(format!("{place} is on {kind}, which is gone after a reboot"), "put the spool on a disk")
             }
             Some(kind) => pass(format!("written, synced and read back on {kind}")),
