@@ -15,7 +15,6 @@ use crate::config::Forget;
 use crate::custody::{self, Erasure, Origin, State};
 use crate::deliver::{self, Outcome, Way};
 use crate::disk::Disk;
-use crate::doctor;
 use crate::drill::{Drill, Standing};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -24,6 +23,7 @@ use crate::host::{Host, Root};
 use crate::http::{Client, Settings};
 use crate::labels;
 use crate::ledger::Ledger;
+use crate::mounts;
 use crate::room;
 use crate::source::{Find, Scan, kdump, pstore, systemd_archive};
 use crate::spool::Spool;
@@ -304,11 +304,13 @@ fn clients(config: &Config, disk: &dyn Disk) -> Result<Result<Vec<Client>, Strin
     clients.map(Ok).map_err(Error::Setting)
 }
 
-/// Reads the token; a missing one stops the handing over, not the keeping.
+/// Reads the token; a missing one stops the handing over, not the keeping. It may lie behind links, as the files of a
+/// mounted secret do: unlike a record, it was named by the owner.
 fn token(config: &Config, disk: &dyn Disk) -> Result<Option<String>, String> {
     let Some(path) = &config.token_file else { return Ok(None) };
+    let target = std::fs::canonicalize(path);
     let contents = disk
-        .read(path, 4096)
+        .read(target.as_ref().unwrap_or(path), 4096)
         .map_err(|error| format!("reading the token file {}: {error}", path.display()))?;
     let text = String::from_utf8_lossy(&contents.bytes).trim().to_owned();
     if text.is_empty() {
@@ -323,7 +325,7 @@ fn make_room(root: &Root, spool: &mut Spool<'_>, summary: &mut Summary) {
     if !room::is_short(root) {
         return;
     }
-    if !doctor::outlives_a_reboot(root, spool.folder()) {
+    if !mounts::outlives_a_reboot(root, spool.folder()) {
         summary
             .troubles
             .push("pstore is more than half full, and the spool may not outlive a reboot".to_owned());

@@ -16,6 +16,7 @@ use collector::{Error, disk, receipts};
 use handover::key::{Keyring, PublicKey};
 
 mod print;
+mod rounds;
 
 /// Hears what a dying kernel said, keeps it, hands it over.
 ///
@@ -54,7 +55,8 @@ enum Command {
     Collect {
         #[command(flatten)]
         settings: Settings,
-        /// Do it again every so many seconds, until stopped; where no timer does
+        /// Do it again every so many seconds, where no timer does, until told to end; and twice an hour tell the
+        /// service what the doctor finds
         #[arg(long, value_name = "SECONDS")]
         every: Option<u64>,
     },
@@ -105,7 +107,7 @@ enum Receipts {
     },
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct Settings {
     /// Folder of pstore records; may be given several times. Without any source named, the usual ones are looked
     /// through: /sys/fs/pstore, /var/lib/systemd/pstore, /var/crash
@@ -154,7 +156,7 @@ struct Settings {
     #[arg(long, value_name = "SECONDS")]
     deadline: Option<u64>,
     /// Where /proc, /sys and /etc lie
-    #[arg(long, value_name = "DIR", default_value = "/")]
+    #[arg(long, value_name = "DIR", default_value = "/", env = "LASTWORDS_ROOT")]
     root: PathBuf,
     /// Keep evidence and hand over nothing, whatever server the settings name
     #[arg(long)]
@@ -186,16 +188,11 @@ fn obey(command: Command) -> Result<Exit, Error> {
     let ground = Ground::system();
     match command {
         Command::Collect { settings, every } => {
-            let json = settings.json;
-            let config = config(settings)?;
-            loop {
-                let ended = agent::collect(&config).map(|summary| print::summary(&summary, json));
-                let Some(seconds) = every else { return ended };
-                if let Err(error) = ended {
-                    print::trouble(&agent::chain(&error));
-                }
-                ground.clock.sleep(Duration::from_secs(seconds));
+            if let Some(seconds) = every {
+                return rounds::go(&settings, Duration::from_secs(seconds), &ground);
             }
+            let json = settings.json;
+            Ok(print::summary(&agent::collect(&config(settings)?)?, json))
         }
         Command::Deliver(settings) => {
             let json = settings.json;

@@ -77,6 +77,15 @@ impl Drill {
         disk::write_whole(disk, &spool.join("tmp").join("drill"), &path, &bytes).doing("writing", &path)
     }
 
+    /// Notes durably what was noted before a drill that did not happen.
+    pub fn put_back(before: Option<&Drill>, disk: &dyn Disk, spool: &Path) -> Result<(), Error> {
+        if let Some(before) = before {
+            return before.save(disk, spool);
+        }
+        let path = spool.join(FILE);
+        disk.unlink(&path).and_then(|()| disk.sync_folder(spool)).doing("removing", &path)
+    }
+
     /// As the readiness document tells it.
     pub fn proven(&self, root: &Root) -> Proven {
         let kernel = root.text("/proc/sys/kernel/osrelease").unwrap_or_default();

@@ -46,7 +46,7 @@ complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect"
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l core -d 'What of a dump of memory is handed over: none, summary, extract or full [default: summary]' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l deadline -d 'Seconds to go on trying when the service is away [default: 60]' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l root -d 'Where /proc, /sys and /etc lie' -r -F
-complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l every -d 'Do it again every so many seconds, until stopped; where no timer does' -r
+complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l every -d 'Do it again every so many seconds, where no timer does, until told to end; and twice an hour tell the service what the doctor finds' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l insecure -d 'Allow plain HTTP to other machines'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l forget -d 'Erase records once a verified receipt says that the service has them'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l retry-held -d 'Offer again what the service did not take before'

@@ -57,10 +57,15 @@ pub fn drill(config: &Config, synthetic: bool, ground: &Ground<'_>) -> Result<Su
         .with_clock(ground.clock.is_synced());
     let mut drill = Drill::begin(&root, &host, ground.clock.wall_us());
     if !synthetic {
+        let before = Drill::load(ground.disk, &config.spool);
         drill.save(ground.disk, &config.spool)?;
         drop(spool);
-        drill::panic(&root)?;
-        return Err(Error::Setting("the machine did not panic: is sysrq allowed (kernel.sysrq)?".to_owned()));
+        let goes_on = drill::panic(&root).and_then(|()| {
+            Err(Error::Setting("the machine did not panic: is sysrq allowed (kernel.sysrq)?".to_owned()))
+        });
+        // The machine lives: a crash of this boot that comes later was not asked for.
+        Drill::put_back(before.as_ref(), ground.disk, &config.spool)?;
+        return goes_on;
     }
     drop(spool);
     let mut random = [0; 8];

@@ -211,7 +211,7 @@ pub(super) fn ask_the_previous_boot(on: &Scene<'_>, spool: &mut Spool<'_>, summa
     else {
         return;
     };
-    match journal::kernel_log(journalctl, &previous.id) {
+    match journal::kernel_log(journalctl, &on.config.root, &previous.id) {
         Ok(text) if text.is_empty() => {}
         Ok(text) => {
             let find = Find::without_a_file("journal", true);

@@ -13,9 +13,13 @@ use serde_json::Value;
 
 use crate::source::PIECE;
 
-/// The kernel's log of a boot; empty when the journal does not have that boot.
-pub fn kernel_log(journalctl: &Path, boot: &BootId) -> io::Result<Vec<u8>> {
-    let mut child = Command::new(journalctl)
+/// The kernel's log of a boot; empty when the journal below `root` does not have that boot.
+pub fn kernel_log(journalctl: &Path, root: &Path, boot: &BootId) -> io::Result<Vec<u8>> {
+    let mut command = Command::new(journalctl);
+    if root != Path::new("/") {
+        command.arg("--root").arg(root);
+    }
+    let mut child = command
         .args(["--dmesg", "--boot", &boot.to_string(), "--output=json", "--quiet", "--no-pager"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

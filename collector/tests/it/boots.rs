@@ -130,7 +130,9 @@ not json"#,
         "<0>[   27.100776] watchdog: BUG: soft lockup\n<6>[   28.000001] hi\u{fffd}\n"
     );
     assert_eq!(service.manifest(&journal).dead_boot.id, id(FIRST));
-    assert!(fs::read_to_string(node.path("asked")).unwrap().contains(&id(FIRST).to_string()));
+    let asked = fs::read_to_string(node.path("asked")).unwrap();
+    assert!(asked.contains(&id(FIRST).to_string()), "{asked}");
+    assert!(asked.starts_with(&format!("--root {} ", node.path("root").display())), "{asked}");
 
     fs::remove_file(node.path("asked")).unwrap();
     let (summary, record) = next(&node, &service);

@@ -41,6 +41,7 @@ fn ground() -> Ground<'static> {
 fn well() -> Node {
     let node = Node::new();
     for (path, text) in [
+        ("proc/1/mountinfo", MOUNTS),
         ("proc/self/mountinfo", MOUNTS),
         ("proc/sys/kernel/panic", "10\n"),
         ("proc/sys/kernel/panic_on_oops", "1\n"),
@@ -155,7 +156,7 @@ fn watchdog() {
 #[test]
 fn pstore_mounted() {
     check("pstore-mounted", Verdict::Fail, |node| {
-        node.file("proc/self/mountinfo", MOUNTS.lines().next().unwrap());
+        node.file("proc/1/mountinfo", MOUNTS.lines().next().unwrap());
     });
 }
 
@@ -191,6 +192,7 @@ fn pstore_leftovers() {
 #[test]
 fn one_eraser() {
     check("one-eraser", Verdict::Fail, |node| remove(node, "usr/lib/systemd"));
+    check("one-eraser", Verdict::Unknown, |node| remove(node, "usr"));
     let verdict = |node: &Node, forget| {
         examine(node, forget).checks.into_iter().find(|check| check.id == "one-eraser").unwrap().verdict
     };
@@ -203,7 +205,8 @@ fn one_eraser() {
 #[test]
 fn archive_durable() {
     check("archive-durable", Verdict::Fail, |node| {
-        node.file("proc/self/mountinfo", &format!("{MOUNTS}\n40 22 0:30 / /var rw - tmpfs tmpfs rw"));
+        // Of the spool this tells nothing: what the agent sees itself is what it writes to.
+        node.file("proc/1/mountinfo", &format!("{MOUNTS}\n40 22 0:30 / /var rw - tmpfs tmpfs rw"));
     });
 }
 
@@ -287,6 +290,23 @@ fn proven() {
 }
 
 #[test]
+fn a_machine_that_does_not_panic_is_not_drilled() {
+    let node = well();
+    let noted = |node: &Node| fs::read_to_string(node.spool().join("drill.json")).ok();
+    let before = noted(&node);
+    node.file("proc/sysrq-trigger/is-a-folder", "");
+    let told = agent::drill(&node.config(None), false, &ground()).unwrap_err();
+    assert!(told.to_string().starts_with("writing to"), "{told}");
+    // What was proven before is noted still, and a crash of this boot would be one of the field.
+    let result =
+        |noted: Option<String>| noted.unwrap().parse::<serde_json::Value>().unwrap()["result"].clone();
+    assert_eq!(result(noted(&node)), result(before));
+    fs::remove_file(node.spool().join("drill.json")).unwrap();
+    agent::drill(&node.config(None), false, &ground()).unwrap_err();
+    assert_eq!(noted(&node), None);
+}
+
+#[test]
 fn a_synthetic_drill_proves_the_handing_over() {
     let (node, service) = (well(), Service::start());
     fs::remove_file(node.spool().join("drill.json")).unwrap();
@@ -313,9 +333,24 @@ fn a_synthetic_drill_that_does_not_arrive_proves_nothing() {
 fn real_drill(leaves: impl Fn(&Node)) -> (Readiness, Service) {
     let (node, service) = (well(), Service::start());
     let config = Config { journalctl: None, ..node.config(Some(&service)) };
+    // Whoever reads the trigger sees the spool as the panic leaves it.
+    let (trigger, noted) = (node.path("root/proc/sysrq-trigger"), node.spool().join("drill.json"));
+    nix::unistd::mkfifo(&trigger, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let kernel = std::thread::spawn({
+        let noted = noted.clone();
+        move || {
+            let mut pipe = fs::File::open(trigger).unwrap();
+            let at_death = fs::read(noted).unwrap();
+            let mut asked = String::new();
+            std::io::Read::read_to_string(&mut pipe, &mut asked).unwrap();
+            (asked, at_death)
+        }
+    });
     let told = agent::drill(&config, false, &ground()).unwrap_err();
     assert!(told.to_string().contains("did not panic"), "{told}");
-    assert_eq!(fs::read_to_string(node.path("root/proc/sysrq-trigger")).unwrap(), "c");
+    let (asked, at_death) = kernel.join().unwrap();
+    assert_eq!(asked, "c");
+    fs::write(noted, at_death).unwrap();
     leaves(&node);
     node.file("proc/sys/kernel/random/boot_id", "11111111-2222-4333-8444-555555555555");
     node.file("proc/stat", &format!("btime {}\n", DIED + 100));
