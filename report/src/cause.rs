@@ -4,6 +4,7 @@ use crate::corrupted::Corrupted;
 use crate::explain::Explanation;
 use crate::line::Caller;
 use crate::note::Note;
+use crate::profile::Profile;
 use crate::pstore::Reason;
 use crate::report::Report;
 use crate::rules::{PanicRule, Rules};
@@ -43,16 +44,16 @@ pub(crate) fn choose(
     drafts: &mut Vec<Draft>,
     rules: &Rules,
     dumped: Option<Reason>,
-    keep_echo: bool,
+    profile: Profile,
     notes: &mut Vec<Note>,
 ) {
     match drafts.iter().position(|draft| draft.token == "panic") {
-        Some(panic) => of_panic(drafts, panic, rules, keep_echo, notes),
+        Some(panic) => of_panic(drafts, panic, rules, profile, notes),
         None => without_panic(drafts, dumped),
     }
 }
 
-fn of_panic(drafts: &mut Vec<Draft>, panic: usize, rules: &Rules, keep_echo: bool, notes: &mut Vec<Note>) {
+fn of_panic(drafts: &mut Vec<Draft>, panic: usize, rules: &Rules, profile: Profile, notes: &mut Vec<Note>) {
     let text = drafts[panic].header.as_bytes();
     let rule = rules.panics.iter().find(|rule| rule.regex.is_match(text));
     let cause = rule.and_then(|rule| root(drafts, panic, rule));
@@ -60,7 +61,9 @@ fn of_panic(drafts: &mut Vec<Draft>, panic: usize, rules: &Rules, keep_echo: boo
         return fatal(&mut drafts[panic], "the panic names its own cause".to_owned());
     };
     let Some((cause, how)) = cause else {
-        drafts[panic].report.corrupted.get_or_insert(Corrupted::HeaderLost);
+        if profile == Profile::Production {
+            drafts[panic].report.corrupted.get_or_insert(Corrupted::HeaderLost);
+        }
         return fatal(
             &mut drafts[panic],
             format!("{}: nothing before it that it could have come from", rule.id),
@@ -83,7 +86,7 @@ fn of_panic(drafts: &mut Vec<Draft>, panic: usize, rules: &Rules, keep_echo: boo
     }
     fatal(&mut drafts[cause], format!("{}: the panic in line {} came from it ({how})", rule.id, line + 1));
     drafts[panic].verdict = Some(format!("{}: the end of another report", rule.id));
-    if !keep_echo {
+    if profile == Profile::Production {
         // The panic told nothing of its own. Others of the same boot come from other CPUs, after the death.
         drafts.remove(panic);
     }

@@ -69,4 +69,4 @@ pub use trace::{Bpf, Context, Frame, KernelLine, Trace};
 
 /// Counts up with every change of the rules that can change a title. It is stored with each signature, so that a
 /// service knows which crashes to name again.
-pub const RULES_VERSION: u32 = 2;
+pub const RULES_VERSION: u32 = 3;

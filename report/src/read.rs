@@ -104,7 +104,7 @@ fn run(pieces: &[Piece<'_>], profile: Profile, explain: bool) -> (Parsed, Vec<Ex
     }
     for boot in &mut boots {
         assemble::earlier(boot, &mut notes);
-        cause::choose(boot, Rules::of(profile), joined.reason, profile == Profile::Scoring, &mut notes);
+        cause::choose(boot, Rules::of(profile), joined.reason, profile, &mut notes);
     }
     let panicked = memchr::memmem::find(log.text(), b"Kernel panic - not syncing").is_some();
     let suppressed = Rules::of(profile).suppressed.iter().any(|pattern| pattern.regex.is_match(log.text()));

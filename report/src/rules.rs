@@ -14,7 +14,7 @@ use crate::profile::Profile;
 
 /// The formats, one file a family, in the order in which they are tried: what ends another report comes behind what
 /// names its own cause, and headers that were cut come last.
-const FORMATS: [(&str, &str); 15] = [
+const FORMATS: [(&str, &str); 16] = [
     ("sanitizers", include_str!("../rules/formats/sanitizers.txt")),
     ("faults", include_str!("../rules/formats/faults.txt")),
     ("locks", include_str!("../rules/formats/locks.txt")),
@@ -24,6 +24,7 @@ const FORMATS: [(&str, &str); 15] = [
     ("hangs", include_str!("../rules/formats/hangs.txt")),
     ("memory", include_str!("../rules/formats/memory.txt")),
     ("files", include_str!("../rules/formats/files.txt")),
+    ("stacks", include_str!("../rules/formats/stacks.txt")),
     ("hardware", include_str!("../rules/formats/hardware.txt")),
     ("oom", include_str!("../rules/formats/oom.txt")),
     ("boot", include_str!("../rules/formats/boot.txt")),

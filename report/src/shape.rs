@@ -89,15 +89,19 @@ pub(crate) fn is_heading(line: &[u8]) -> bool {
 /// `[<addr>] (foo) from [<addr>] (bar+0x12/0x40)`. A fleet's kernels also print `foo from bar+0x12/0x40` (arm since
 /// 5.18), and the module inside the parentheses.
 pub(crate) fn frame(line: &[u8], profile: Profile) -> Option<(&str, Option<&str>)> {
-    let found = plain_frame(line);
-    if found.is_none() && profile == Profile::Production { arm_frame(line) } else { found }
+    match profile {
+        Profile::Production => arm_frame(line).or_else(|| plain_frame(line)),
+        Profile::Scoring => plain_frame(line),
+    }
 }
 
 fn arm_frame(line: &[u8]) -> Option<(&str, Option<&str>)> {
     let at = memchr::memmem::find(line, b" from ")?;
     let start = skip_blanks(line);
     let start = counter(start).map_or(start, skip_blanks);
-    let top = word(start.strip_prefix(b"(").unwrap_or(start));
+    let start = start.strip_prefix(b"(").unwrap_or(start);
+    let top = word(start);
+    line.get(line.len() - start.len() + top.len()..at).filter(|rest| is_tail(rest))?;
     let rest = skip_blanks(&line[at + b" from ".len()..]);
     let rest = counter(rest).map_or(rest, skip_blanks);
     let rest = rest.strip_prefix(b"(").unwrap_or(rest);
@@ -105,6 +109,16 @@ fn arm_frame(line: &[u8]) -> Option<(&str, Option<&str>)> {
     let is_frame =
         !top.is_empty() && !caller.is_empty() && matches!(rest.get(caller.len()), Some(b'+' | b'.'));
     is_frame.then_some((top, Some(caller)))
+}
+
+/// What may stand behind the name in arm's parentheses: `.isra.0`, ` [module]`, the closing one.
+fn is_tail(rest: &[u8]) -> bool {
+    let rest = rest.strip_suffix(b")").unwrap_or(rest);
+    let suffix = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"._".contains(byte)).count();
+    let module = &rest[suffix..];
+    (suffix == 0 || rest[0] == b'.')
+        && (module.is_empty()
+            || module.starts_with(b" [") && memchr::memchr(b']', module) == Some(module.len() - 1))
 }
 
 fn plain_frame(line: &[u8]) -> Option<(&str, Option<&str>)> {
@@ -122,8 +136,11 @@ fn plain_frame(line: &[u8]) -> Option<(&str, Option<&str>)> {
     }
     // arm: the top frame is only in the link register.
     let rest = counter(start)?.strip_prefix(b" (")?;
-    let top = word(rest);
-    let rest = rest[top.len()..].strip_prefix(b") from ").filter(|_| !top.is_empty())?;
+    let end = memchr::memchr(b')', rest)?;
+    let top = std::str::from_utf8(&rest[..end]).ok()?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+    let rest =
+        rest[end..].strip_prefix(b") from ").filter(|_| !top.is_empty() && top.bytes().all(is_name))?;
     let rest = counter(rest)?.strip_prefix(b" (")?;
     let caller = word(rest);
     (!caller.is_empty() && matches!(rest.get(caller.len()), Some(b'+' | b'.'))).then_some((top, Some(caller)))
@@ -226,6 +243,10 @@ mod tests {
             (" [<ffffffff81000000>] foo+0x12/0x40", Some(("foo", None))),
             (" [c0000000] [c0000001] foo+0x12/0x40", Some(("foo", None))),
             (" [<8000d7d4>] (top) from [<8000d7d8>] (caller+0x18/0x1c)", Some(("top", Some("caller")))),
+            (
+                "[<8000d7d4>] (top.part.0) from [<8000d7d8>] (caller.isra.1+0x18/0x1c)",
+                Some(("top.part.0", Some("caller"))),
+            ),
             (" foo file.c:12 [inline]", None),
             ("RAX: 0000000000000000", None),
             ("", None),
@@ -238,9 +259,10 @@ mod tests {
     fn a_fleet_has_newer_arm_kernels() {
         for line in [
             " top from caller+0x18/0x1c",
+            " top.part.0 from caller.isra.1+0x18/0x1c",
+            "[<8000d7d4>] (top.part.0) from [<8000d7d8>] (caller+0x18/0x1c)",
             " [<8000d7d4>] (top [mod]) from [<8000d7d8>] (caller+0x18/0x1c [mod])",
         ] {
-            assert_eq!(frame(line.as_bytes(), Profile::Scoring), None, "{line}");
             assert_eq!(frame(line.as_bytes(), Profile::Production), Some(("top", Some("caller"))), "{line}");
         }
     }

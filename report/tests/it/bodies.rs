@@ -241,6 +241,22 @@ fn damage_is_told_with_its_reason() {
 }
 
 #[test]
+fn a_header_of_a_known_kind_without_what_must_stand_in_it_is_damaged() {
+    for header in [
+        "BUG: KMSAN: uninit-val",
+        "BUG: KMSAN: kernel-usb-infoleak",
+        "BUG: Dentry gizmo still in use",
+        "UBSAN: array-ind",
+        "rust_kernel: panicked",
+        "INFO: possible recursive locking detected",
+        "INFO: inconsistent lock state",
+    ] {
+        let log = console(&format!("{header}\nCall Trace:\n turn+0x5/0x10\n fly+0x5/0x10\n"));
+        check(&log, header, Some(Corrupted::NoBody));
+    }
+}
+
+#[test]
 fn a_stack_of_riscv_may_be_empty() {
     let log = console(
         "Unable to handle kernel paging request at virtual address 0000000000000008\nepc : turn+0x10/0x24\nstatus: 0000000200000120 badaddr: 0000000000000008 cause: 000000000000000d\nquiet\nCall Trace:\n[<ffffffff01a32010>] outer+0x10/0x24\n[<ffffffff01a32120>] vfs_read+0x22/0x58",
