@@ -15,7 +15,7 @@ use crate::config::Forget;
 use crate::custody::{self, Erasure, Origin, State};
 use crate::deliver::{self, Outcome, Way};
 use crate::disk::Disk;
-use crate::drill::{Drill, Standing};
+use crate::drill::Drill;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::gather::Gathered;
@@ -144,7 +144,7 @@ fn run(config: &Config, ground: &Ground<'_>, synthetic: Option<&str>) -> Result<
     let name = root.text("/proc/sys/kernel/hostname").filter(|_| !config.tell_host_name);
     let labels = labels::gather(&root, &config.labels);
     let rules = LazyRules::new(config, name);
-    let drill = Drill::load(ground.disk, &config.spool).filter(|drill| drill.result == Standing::Pending);
+    let drill = Drill::load(ground.disk, &config.spool).filter(Drill::is_open);
     let on = Scene {
         config,
         ground,
@@ -193,8 +193,8 @@ fn run(config: &Config, ground: &Ground<'_>, synthetic: Option<&str>) -> Result<
         seen.state = spool.state(&seen.evidence);
     }
     summary.waiting = spool.ready_count()?;
-    if let Some(drill) = drill {
-        judge(drill, &host, &summary, ground, &config.spool)?;
+    if let Some(drill) = &drill {
+        judge(drill, &host, config.has_sources(), ground, &spool)?;
     }
     Ok(summary)
 }

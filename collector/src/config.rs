@@ -173,6 +173,11 @@ impl Config {
         }
     }
 
+    /// Whether a run looks for records at all.
+    pub fn has_sources(&self) -> bool {
+        !(self.pstore.is_empty() && self.systemd_archive.is_empty() && self.crash.is_empty())
+    }
+
     /// The default settings, with a spool and no sources.
     pub fn new(spool: impl Into<PathBuf>) -> Config {
         Config {

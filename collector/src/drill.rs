@@ -1,8 +1,9 @@
 //! The drill: a crash that was asked for, to prove the way from the panic to the receipt.
 //!
-//! `drill.json` says in which boot the machine was made to panic, with which kernel and initramfs. The next boot's
-//! run finds the crash, hands it over as a drill, and notes *proven* once it holds the receipt. A synthetic drill
-//! begins at the spool and proves the handing over only.
+//! `drill.json` says in which boot the machine was made to panic, with which kernel and initramfs. In a later boot one
+//! run finds the crash and spools it as a drill, and one, perhaps of another process without privileges, hands it over.
+//! Either notes what the drill came to, by what the spool has of that boot: *proven* once the receipt is there. A
+//! synthetic drill begins at the spool and proves the handing over only.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -12,6 +13,7 @@ use handover::readiness::Proven;
 use handover::{BootId, Sha256};
 use serde::{Deserialize, Serialize};
 
+use crate::custody::State;
 use crate::disk::{self, Disk};
 use crate::error::{Doing, Error};
 use crate::host::{Host, Root};
@@ -32,8 +34,10 @@ pub enum Standing {
     Proven,
     /// A synthetic record arrived, and its receipt is here.
     HandedOver,
-    /// The machine came back, and there was no crash to find.
+    /// The machine came back, and there was no crash to find. One that is found later still proves the way.
     NotCaptured,
+    /// The boot that was to panic ended in order.
+    NotHeld,
 }
 
 /// The last drill of this node.
@@ -64,7 +68,7 @@ impl Drill {
             at_us: now_us,
             boot: host.boot,
             kernel: host.machine.kernel.clone(),
-            initramfs_sha256: initramfs(root, &host.machine.kernel),
+            initramfs_sha256: initramfs(root, &host.machine.kernel).ok().flatten(),
             result: Standing::Pending,
         }
     }
@@ -86,19 +90,48 @@ impl Drill {
         disk.unlink(&path).and_then(|()| disk.sync_folder(spool)).doing("removing", &path)
     }
 
+    /// Whether a crash of its boot is one that was asked for.
+    pub fn is_open(&self) -> bool {
+        matches!(self.result, Standing::Pending | Standing::NotCaptured)
+    }
+
+    /// What it came to, seen from a later boot: `arrived` is how far the spool's evidence of the boot got that was made
+    /// to panic. A run that looked nowhere says nothing about evidence that is not there.
+    pub fn judge(&self, arrived: Option<State>, looked: bool, ended_in_order: bool) -> Standing {
+        match arrived {
+            Some(state) if state >= State::Acked => Standing::Proven,
+            Some(_) => Standing::Pending,
+            None if !looked => self.result,
+            None if ended_in_order => Standing::NotHeld,
+            None => Standing::NotCaptured,
+        }
+    }
+
+    /// What is no longer as it was in the drill, or cannot be seen; `None` where all is the same.
+    pub fn changed(&self, root: &Root) -> Option<String> {
+        let kernel = root.text("/proc/sys/kernel/osrelease").unwrap_or_default();
+        if kernel != self.kernel {
+            return Some(format!("the kernel is {kernel} now"));
+        }
+        match (self.initramfs_sha256, initramfs(root, &kernel)) {
+            (Some(then), Ok(Some(now))) if then == now => None,
+            (Some(_), Ok(Some(_))) => Some("the initramfs changed since".to_owned()),
+            // One that is not seen may have changed.
+            (_, Ok(None)) => Some("its initramfs cannot be seen: there is none below /boot".to_owned()),
+            (_, Err(error)) => Some(format!("its initramfs cannot be read: {error}")),
+            (None, Ok(Some(_))) => Some("its initramfs was not seen then".to_owned()),
+        }
+    }
+
     /// As the readiness document tells it.
     pub fn proven(&self, root: &Root) -> Proven {
-        let kernel = root.text("/proc/sys/kernel/osrelease").unwrap_or_default();
-        // An initramfs that is not seen may have changed.
-        let same = |then| initramfs(root, &kernel) == Some(then);
-        let still = kernel == self.kernel && self.initramfs_sha256.is_some_and(same);
         let result = serde_json::to_value(self.result).unwrap_or_default();
         Proven {
             at_us: self.at_us,
             kernel: self.kernel.clone(),
             initramfs_sha256: self.initramfs_sha256.map(|digest| digest.to_string()).unwrap_or_default(),
             result: result.as_str().unwrap_or_default().to_owned(),
-            still,
+            still: self.changed(root).is_none(),
         }
     }
 }
@@ -119,14 +152,20 @@ pub fn synthetic(random: &[u8; 8]) -> String {
     )
 }
 
-/// The initramfs of a kernel, under the names of Debian, of Fedora and of SUSE.
-fn initramfs(root: &Root, kernel: &str) -> Option<Sha256> {
+/// The initramfs of a kernel, under the names of Debian, of Fedora and of SUSE; `None` if it has none.
+fn initramfs(root: &Root, kernel: &str) -> io::Result<Option<Sha256>> {
     let names = [
         format!("/boot/initrd.img-{kernel}"),
         format!("/boot/initramfs-{kernel}.img"),
         format!("/boot/initrd-{kernel}"),
     ];
-    names.iter().find_map(|name| digest(&root.path(name)).ok())
+    for name in names {
+        match digest(&root.path(&name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            seen => return seen.map(Some),
+        }
+    }
+    Ok(None)
 }
 
 fn digest(path: &Path) -> io::Result<Sha256> {

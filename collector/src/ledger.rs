@@ -5,7 +5,7 @@
 //! of a boot in which that unit was armed. Wall time alone decides nothing: boots are ordered by their number.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use handover::boot::Ending;
 use handover::manifest::{Host as Machine, Kind};
@@ -91,16 +91,20 @@ impl Ledger {
         let mut ledger =
             Ledger { boots, current, previous_is_clean: false, watchdog: reset_by_watchdog(root) };
         if let Some(previous) = ledger.previous() {
-            let marker = folder.join(format!("{}.clean", previous.id));
-            ledger.previous_is_clean = disk.stat(&marker).is_ok();
+            ledger.previous_is_clean = disk.stat(&marker(folder, &previous.id)).is_ok();
         }
         ledger
     }
 
+    /// Whether a boot was marked when it ended in order.
+    pub fn is_clean(disk: &dyn Disk, spool: &Path, boot: &BootId) -> bool {
+        disk.stat(&marker(&spool.join("boots"), boot)).is_ok()
+    }
+
     /// Marks durably that this boot ends in order.
     pub fn mark_clean(disk: &dyn Disk, spool: &Path, boot: BootId, now_us: i64) -> Result<(), Error> {
-        let target = spool.join("boots").join(format!("{boot}.clean"));
-        let tmp = spool.join("boots").join("clean.tmp");
+        let folder = spool.join("boots");
+        let (target, tmp) = (marker(&folder, &boot), folder.join("clean.tmp"));
         disk::write_whole(disk, &tmp, &target, format!("{now_us}\n").as_bytes()).doing("writing", &target)
     }
 
@@ -199,6 +203,10 @@ fn read(disk: &dyn Disk, folder: &Path) -> Result<Vec<Boot>, Error> {
     Ok(boots)
 }
 
+fn marker(folder: &Path, boot: &BootId) -> PathBuf {
+    folder.join(format!("{boot}.clean"))
+}
+
 fn enter(disk: &dyn Disk, spool: &Path, folder: &Path, boot: &Boot) -> Result<(), Error> {
     let path = folder.join(format!("{}.json", boot.id));
     let mut bytes = serde_json::to_vec_pretty(boot).expect("a boot is texts and numbers");
@@ -208,8 +216,7 @@ fn enter(disk: &dyn Disk, spool: &Path, folder: &Path, boot: &Boot) -> Result<()
 
 fn forget_old(disk: &dyn Disk, folder: &Path, boots: &[Boot]) -> Result<(), Error> {
     for boot in boots.iter().take(boots.len().saturating_sub(BOOTS)) {
-        for name in [format!("{}.json", boot.id), format!("{}.clean", boot.id)] {
-            let path = folder.join(name);
+        for path in [folder.join(format!("{}.json", boot.id)), marker(folder, &boot.id)] {
             match disk.unlink(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(error).doing("removing", &path);

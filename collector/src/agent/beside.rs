@@ -1,7 +1,5 @@
 //! What the agent does beside collecting: examines the machine, holds drills, marks the ends of boots.
 
-use std::path::Path;
-
 use handover::Incarnation;
 use handover::manifest::Class;
 use handover::readiness::Readiness;
@@ -99,24 +97,23 @@ pub(super) fn started_us(root: &Root, clock: &dyn Clock) -> i64 {
     ledger::started_us(root).unwrap_or(clock.wall_us().saturating_sub(since_boot_us))
 }
 
-/// What a real drill came to, once the machine has booted again: proven when the crash of that boot was handed
-/// over, not captured when there was none. While it waits in the spool, the drill is pending.
+/// Notes what a real drill came to, once the machine has booted again.
 pub(super) fn judge(
-    drill: Drill,
+    drill: &Drill,
     host: &Host,
-    summary: &Summary,
+    looked: bool,
     ground: &Ground<'_>,
-    spool: &Path,
+    spool: &Spool<'_>,
 ) -> Result<(), Error> {
     if drill.boot == host.boot {
         return Ok(());
     }
-    let states: Vec<State> =
-        summary.found.iter().filter(|seen| seen.class == Class::Drill).map(|seen| seen.state).collect();
-    let result = match states.iter().max() {
-        Some(state) if *state >= State::Acked => Standing::Proven,
-        Some(_) => return Ok(()),
-        None => Standing::NotCaptured,
-    };
-    Drill { result, at_us: ground.clock.wall_us(), ..drill }.save(ground.disk, spool)
+    let (disk, folder) = (ground.disk, spool.folder());
+    let asked_for = spool.entries().filter(|entry| entry.drill && entry.dead_boot == Some(drill.boot));
+    let arrived = asked_for.map(|entry| spool.state(&entry.evidence_id)).max();
+    let result = drill.judge(arrived, looked, Ledger::is_clean(disk, folder, &drill.boot));
+    if result == drill.result {
+        return Ok(());
+    }
+    Drill { result, at_us: ground.clock.wall_us(), ..drill.clone() }.save(disk, folder)
 }

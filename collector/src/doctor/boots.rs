@@ -4,6 +4,7 @@ use handover::boot::Ending;
 
 use super::{Finding, Patient, fail, pass, unknown};
 use crate::custody;
+use crate::drill::Standing;
 
 pub(super) fn marked(patient: &Patient<'_>) -> Finding {
     let fix = "systemctl enable --now lastwords-boot.service";
@@ -44,18 +45,54 @@ pub(super) fn previous(patient: &Patient<'_>) -> Finding {
 pub(super) fn proven(patient: &Patient<'_>) -> Finding {
     let fix = "lastwords-agent drill --really-panic-this-machine";
     let Some(drill) = patient.drill else { return unknown("no drill was held", fix) };
-    let proven = drill.proven(patient.root);
-    match (proven.result.as_str(), proven.still) {
-        ("proven", true) => pass(format!("proven on {}", proven.kernel)),
-        ("proven", false) => {
-            let why = match drill.initramfs_sha256 {
-                Some(_) => "kernel or initramfs changed since",
-                None => "whether its initramfs changed cannot be seen: there is none below /boot",
-            };
-            unknown(format!("armed, not proven: proven on {}, {why}", proven.kernel), fix)
+    let then = format!("proven on {} with {}", day(drill.at_us), drill.kernel);
+    let running = patient.ledger.and_then(|ledger| ledger.current()).map(|boot| boot.id);
+    match drill.result {
+        Standing::Proven => match drill.changed(patient.root) {
+            None => {
+                let initramfs = drill.initramfs_sha256.map(|digest| digest.to_string()).unwrap_or_default();
+                pass(format!("{then}, initramfs {}", &initramfs[..initramfs.len().min(12)]))
+            }
+            Some(why) => unknown(format!("armed, not proven: {then}, {why}"), fix),
+        },
+        Standing::Pending if running == Some(drill.boot) => unknown("this machine is to panic now", fix),
+        Standing::Pending => unknown(
+            "a drill is under way: its crash was not handed over yet",
+            "systemctl start lastwords-collect lastwords-deliver",
+        ),
+        Standing::HandedOver => unknown("a synthetic drill proved the handing over, not the capture", fix),
+        Standing::NotHeld => unknown("the last drill was not held: its boot ended in order", fix),
+        Standing::NotCaptured => fail("the last drill left nothing that could be found", fix),
+    }
+}
+
+/// The day of a time in UTC (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": `civil_from_days`).
+fn day(at_us: i64) -> String {
+    // Days since 0000-03-01, in eras of 400 years, which all have as many days.
+    let days = at_us.div_euclid(86_400_000_000) + 719_468;
+    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let march = (5 * of_year + 2) / 153;
+    let (day, month) = (of_year - (153 * march + 2) / 5 + 1, if march < 10 { march + 3 } else { march - 9 });
+    format!("{:04}-{month:02}-{day:02}", era * 400 + year + i64::from(month <= 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::day;
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01"),
+            (951_782_399, "2000-02-28"),
+            (951_782_400, "2000-02-29"),
+            (1_795_414_245, "2026-11-23"),
+            (4_102_444_799, "2099-12-31"),
+            (-1, "1969-12-31"),
+        ] {
+            assert_eq!(day(seconds * 1_000_000), expected, "{seconds}");
         }
-        ("pending", _) => unknown("a drill is under way", "lastwords-agent collect"),
-        ("handed-over", _) => unknown("a synthetic drill proved the handing over, not the capture", fix),
-        (result, _) => fail(format!("the last drill: {result}"), fix),
     }
 }

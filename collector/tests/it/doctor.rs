@@ -70,7 +70,9 @@ fn well() -> Node {
         node.file("proc/sys/kernel/random/boot_id", boot);
         node.file("proc/stat", &format!("btime {began}\n"));
         agent::mark(&config, false, &ground()).unwrap();
-        agent::mark(&config, true, &ground()).unwrap();
+        if began < DIED {
+            agent::mark(&config, true, &ground()).unwrap();
+        }
     }
     let initramfs = handover::Sha256::of(b"an initramfs");
     let drill = format!(

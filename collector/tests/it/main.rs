@@ -9,6 +9,7 @@ mod custody;
 mod delivery;
 mod disk;
 mod doctor;
+mod drill;
 mod errors;
 mod large;
 mod memory;
