@@ -164,20 +164,18 @@ fn run(config: &Config, ground: &Ground<'_>, synthetic: Option<&str>) -> Result<
         let find = Find::without_a_file("drill", false);
         keep(&on, &find, Gathered::of_text("drill", text.as_bytes().to_vec()), &mut spool, &mut summary);
     }
-    // Logs are durable before anything is made of memory, which is long and may be more than the machine bears.
+    // Logs are durable, and with the service, before anything is made of memory: that is long, and may be more than the
+    // machine or its container bears.
     commit(&mut spool, &mut summary);
+    let reached = dumps.is_empty() || spool.ready_count()? == 0 || hand_over(&on, &mut spool, &mut summary)?;
     for (find, log) in &dumps {
         keep_memory(&on, find, log, &mut spool, &mut summary);
         commit(&mut spool, &mut summary);
     }
     withhold(config, ground, &mut spool, &mut summary);
     offer_again(config, ground, &mut spool)?;
-    if !config.servers.is_empty() {
-        let Outcome { receipts, held, troubles, exit } = hand_over(&on, &mut spool)?;
-        summary.receipts = receipts;
-        summary.held = held;
-        summary.troubles.extend(troubles);
-        summary.exit = summary.exit.and(exit);
+    if reached {
+        hand_over(&on, &mut spool, &mut summary)?;
     }
     if config.forget != Forget::Never {
         forget(&host, &mut spool, &mut summary)?;
@@ -251,7 +249,20 @@ fn withhold(config: &Config, ground: &Ground<'_>, spool: &mut Spool<'_>, summary
     }
 }
 
-fn hand_over(on: &Scene<'_>, spool: &mut Spool<'_>) -> Result<Outcome, Error> {
+/// Hands over what waits. Whether the service was reached and can be asked again.
+fn hand_over(on: &Scene<'_>, spool: &mut Spool<'_>, summary: &mut Summary) -> Result<bool, Error> {
+    if on.config.servers.is_empty() {
+        return Ok(true);
+    }
+    let Outcome { receipts, held, troubles, exit } = deliver_waiting(on, spool)?;
+    summary.receipts.extend(receipts);
+    summary.held.extend(held);
+    summary.troubles.extend(troubles);
+    summary.exit = summary.exit.and(exit);
+    Ok(matches!(exit, Exit::Done | Exit::Held))
+}
+
+fn deliver_waiting(on: &Scene<'_>, spool: &mut Spool<'_>) -> Result<Outcome, Error> {
     let Scene { config, ground, host, ledger, drill: _, rules: _, labels } = on;
     if spool.ready_count()? == 0 && !config.tell_boot {
         return Ok(Outcome::default());

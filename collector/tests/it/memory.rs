@@ -97,6 +97,23 @@ fn of_a_dump_goes_what_is_asked_for() {
 }
 
 #[test]
+fn the_log_is_with_the_service_before_memory_is_read() {
+    let case = Case::new(Core::Extract);
+    case.run();
+    let requests = case.service.requests();
+    // Two lots: the log alone, then what is made of memory.
+    let lots = |start: &str| requests.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!((lots("post"), lots("put")), (2, 2), "{requests:#?}");
+
+    // With the service away nobody waits for it twice.
+    let away = Case::new(Core::Extract);
+    away.service.fail_offer(Fault::RetryAfter(503, 3600));
+    let summary = away.run();
+    assert_eq!((summary.exit, summary.waiting), (Exit::Later, 2), "{summary:?}");
+    assert_eq!(away.service.requests().iter().filter(|line| line.starts_with("post")).count(), 1);
+}
+
+#[test]
 fn what_a_dump_says_is_dated_by_the_kernel_that_died() {
     let case = Case::new(Core::Summary);
     case.run();
