@@ -18,6 +18,7 @@ mod node;
 mod receipts;
 mod records;
 mod redaction;
+mod rounds;
 mod service;
 mod sources;
 mod tls;

@@ -13,6 +13,7 @@ use handover::key::{KeyEntry, KeyState, Keys, SigningKey};
 use handover::manifest::{Manifest, Piece};
 use handover::offer::{Answer, HeadAnswer, ItemAnswer, Offer, OfferAnswer};
 use handover::problem::Problem;
+use handover::readiness::Readiness;
 use handover::receipt::{self, Disposition, Envelope, Receipt};
 use handover::{EvidenceId, NodeId, ReceiptHash, ServiceId, Sha256, parcel};
 
@@ -433,6 +434,10 @@ fn sound(state: &mut State, method: &str, path: &str, body: &[u8]) -> Reply {
             let record: BootRecord = serde_json::from_slice(body).unwrap();
             assert_eq!(path, format!("/api/v1/nodes/{}/boots/{}", record.node_id, record.boot_id));
             state.boots.push(record);
+            reply(200, b"{}".to_vec())
+        }
+        ("put", path) if path.ends_with("/readiness") => {
+            assert!(Readiness::read(body).is_ok(), "{path}");
             reply(200, b"{}".to_vec())
         }
         ("put", path) => match state.upload(path, body) {
