@@ -34,8 +34,8 @@ mod keep;
 mod memory;
 
 pub use crate::config::Config;
-pub use beside::{drill, examine, mark, tell_readiness};
-use beside::{judge, started_us};
+pub use beside::{drill, examine, mark, note_readiness, tell_readiness};
+use beside::{judge, started_us, tell_what_is_noted};
 use keep::{LazyRules, Scene, ask_the_previous_boot, keep, keep_find};
 use memory::keep_memory;
 
@@ -291,6 +291,7 @@ fn deliver_waiting(on: &Scene<'_>, spool: &mut Spool<'_>) -> Result<Outcome, Err
         {
             let path = format!("/nodes/{}/boots/{}", record.node_id, record.boot_id);
             outcome.troubles.extend(boot::put(client, &path, &record).err());
+            outcome.troubles.extend(tell_what_is_noted(config, ground, host, client)?);
         }
     }
     Ok(outcome)

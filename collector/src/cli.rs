@@ -69,6 +69,9 @@ enum Command {
         /// Tell the service what was found
         #[arg(long)]
         tell: bool,
+        /// Note what was found in the spool; the next `deliver` tells it
+        #[arg(long)]
+        note: bool,
     },
     /// Prove the way of a crash to the service.
     Drill {
@@ -198,11 +201,14 @@ fn obey(command: Command) -> Result<Exit, Error> {
             let json = settings.json;
             Ok(print::summary(&agent::collect(&config(settings)?.without_sources())?, json))
         }
-        Command::Doctor { settings, tell } => {
+        Command::Doctor { settings, tell, note } => {
             let json = settings.json;
             let config = config(settings)?;
             let readiness = agent::examine(&config, &ground);
             print::readiness(&readiness, json);
+            if note {
+                agent::note_readiness(&config, &readiness, &ground)?;
+            }
             if tell {
                 agent::tell_readiness(&config, &readiness, &ground)?;
             }

@@ -18,6 +18,7 @@ use crate::ledger::Ledger;
 mod boots;
 mod kdump;
 mod machine;
+pub mod note;
 mod pstore;
 mod reading;
 mod spool;

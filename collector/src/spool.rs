@@ -11,6 +11,8 @@
 //! sent/<id>.parcel    the service has it; kept a while, against a service that forgets
 //! receipts.log  the receipts
 //! boots/        the boots that were seen, and which of them ended cleanly
+//! drill.json    the last drill
+//! readiness.json  what the doctor found, until it was told
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -296,7 +296,7 @@ _lastwords__agent() {
             return 0
             ;;
         lastwords__subcmd__agent__subcmd__doctor)
-            opts="-h --pstore-dir --archive-dir --crash-dir --config --spool --server --token-file --label --ca-file --pin --insecure --forget --core --retry-held --deadline --root --keep-only --json --tell --help"
+            opts="-h --pstore-dir --archive-dir --crash-dir --config --spool --server --token-file --label --ca-file --pin --insecure --forget --core --retry-held --deadline --root --keep-only --json --tell --note --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

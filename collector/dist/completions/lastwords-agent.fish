@@ -91,6 +91,7 @@ complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" 
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l keep-only -d 'Keep evidence and hand over nothing, whatever server the settings name'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l json -d 'Print one JSON document'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l tell -d 'Tell the service what was found'
+complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l note -d 'Note what was found in the spool; the next `deliver` tells it'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand drill" -l pstore-dir -d 'Folder of pstore records; may be given several times. Without any source named, the usual ones are looked through: /sys/fs/pstore, /var/lib/systemd/pstore, /var/crash' -r -F
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand drill" -l archive-dir -d 'systemd\'s archive of such records' -r -F

@@ -9,10 +9,11 @@ use crate::boot;
 use crate::clock::Clock;
 use crate::config::{Config, Forget};
 use crate::custody::State;
-use crate::doctor::{self, Patient};
+use crate::doctor::{self, Patient, note};
 use crate::drill::{self, Drill, Standing};
 use crate::error::{Doing, Error};
 use crate::host::{self, Host, Root};
+use crate::http::Client;
 use crate::ledger::{self, Ledger};
 use crate::spool::Spool;
 
@@ -42,8 +43,30 @@ pub fn examine(config: &Config, ground: &Ground<'_>) -> Readiness {
 pub fn tell_readiness(config: &Config, readiness: &Readiness, ground: &Ground<'_>) -> Result<(), Error> {
     let clients = clients(config, ground.disk)?.map_err(Error::Setting)?;
     let client = clients.first().ok_or_else(|| Error::Setting("there is no server to tell".to_owned()))?;
-    let path = format!("/nodes/{}/readiness", readiness.node_id);
-    boot::put(client, &path, readiness).map_err(Error::NotTold)
+    put_readiness(client, readiness).map_err(Error::NotTold)
+}
+
+/// Notes in the spool what the doctor found; the next run that hands over tells it.
+pub fn note_readiness(config: &Config, readiness: &Readiness, ground: &Ground<'_>) -> Result<(), Error> {
+    note::note(ground.disk, &config.spool, readiness)
+}
+
+/// Tells what is noted of this boot. The inner value is why the service did not take it; the next run tells it again.
+pub(super) fn tell_what_is_noted(
+    config: &Config,
+    ground: &Ground<'_>,
+    host: &Host,
+    client: &Client,
+) -> Result<Option<String>, Error> {
+    let Some(readiness) = note::noted(ground.disk, &config.spool, host.boot) else { return Ok(None) };
+    match put_readiness(client, &readiness) {
+        Ok(()) => note::told(ground.disk, &config.spool).map(|()| None),
+        Err(why) => Ok(Some(why)),
+    }
+}
+
+fn put_readiness(client: &Client, readiness: &Readiness) -> Result<(), String> {
+    boot::put(client, &format!("/nodes/{}/readiness", readiness.node_id), readiness)
 }
 
 /// Begins a drill. The real one makes the machine panic and does not return; the synthetic one puts a made-up

@@ -335,14 +335,20 @@ fn a_synthetic_drill_that_does_not_arrive_proves_nothing() {
 fn real_drill(leaves: impl Fn(&Node)) -> (Readiness, Service) {
     let (node, service) = (well(), Service::start());
     let config = Config { journalctl: None, ..node.config(Some(&service)) };
-    // Whoever reads the trigger sees the spool as the panic leaves it.
+    // The agent waits in front of the trigger until somebody reads it: the spool is then as the panic leaves it.
     let (trigger, noted) = (node.path("root/proc/sysrq-trigger"), node.spool().join("drill.json"));
     nix::unistd::mkfifo(&trigger, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let kernel = std::thread::spawn({
         let noted = noted.clone();
         move || {
+            let at_death = loop {
+                let now = fs::read_to_string(&noted).unwrap();
+                if now.contains("\"pending\"") {
+                    break now;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            };
             let mut pipe = fs::File::open(trigger).unwrap();
-            let at_death = fs::read(noted).unwrap();
             let mut asked = String::new();
             std::io::Read::read_to_string(&mut pipe, &mut asked).unwrap();
             (asked, at_death)
@@ -373,4 +379,26 @@ fn a_real_drill_is_proven_by_its_receipt() {
 fn a_real_drill_that_left_nothing_is_told() {
     let (readiness, _) = real_drill(|_| {});
     assert_eq!(readiness.proven.unwrap().result, "not-captured");
+}
+
+#[test]
+fn what_one_half_notes_the_other_tells_once() {
+    let (node, service) = (well(), Service::start());
+    let config = Config { tell_boot: true, ..node.config(Some(&service)) };
+    // Since it was asked last.
+    let told = || service.requests().iter().filter(|line| line.contains("/readiness")).count();
+    let deliver = || node.run(&config.clone().without_sources());
+    agent::note_readiness(&config, &examine(&node, false), &ground()).unwrap();
+    assert_eq!((deliver().exit, told()), (Exit::Done, 1));
+    assert_eq!((deliver().exit, told()), (Exit::Done, 0));
+
+    // A service that is away hears it later; what was found in a boot before is not told in the next.
+    agent::note_readiness(&config, &examine(&node, false), &ground()).unwrap();
+    let away =
+        Config { servers: vec!["http://127.0.0.1:1".into()], deadline: Duration::ZERO, ..config.clone() };
+    node.run(&away.without_sources());
+    node.file("proc/sys/kernel/random/boot_id", "11111111-2222-4333-8444-555555555555");
+    assert_eq!((deliver().exit, told()), (Exit::Done, 0));
+    node.file("proc/sys/kernel/random/boot_id", "550e8400-e29b-41d4-a716-446655440000");
+    assert_eq!((deliver().exit, told()), (Exit::Done, 1));
 }
