@@ -77,11 +77,21 @@ pub async fn waiting(db: &mut SqliteConnection, identity: &Identity) -> Result<V
     .await
 }
 
-/// What is missing, most waited for first.
+/// What is missing, most waited for first. A kernel that one crash names by its build-id and another only by its release
+/// is one row, unless two builds of that release are waited for: then nobody knows which of them the other one ran.
 pub async fn missing(db: impl SqliteExecutor<'_>, limit: u32) -> Result<Vec<Missing>> {
     sqlx::query_as(
-        "SELECT w.id, w.kernel, w.name, w.build_id, count(*) AS crashes, w.asked_us, w.answer
-           FROM wanted w JOIN crash_wanted x ON x.wanted_id = w.id
+        "WITH waited AS (
+           SELECT * FROM wanted w WHERE EXISTS (SELECT 1 FROM crash_wanted x WHERE x.wanted_id = w.id)
+         ), build AS (
+           SELECT kernel, name, min(id) AS id FROM waited WHERE build_id <> x''
+            GROUP BY kernel, name HAVING count(*) = 1
+         ), named AS (
+           SELECT w.id, coalesce(b.id, w.id) AS build FROM waited w
+             LEFT JOIN build b ON b.kernel = w.kernel AND b.name = w.name
+         )
+         SELECT w.id, w.kernel, w.name, w.build_id, count(DISTINCT x.crash_id) AS crashes, w.asked_us, w.answer
+           FROM named n JOIN wanted w ON w.id = n.build JOIN crash_wanted x ON x.wanted_id = n.id
           GROUP BY w.id ORDER BY crashes DESC, w.id LIMIT $1",
     )
     .bind(limit)
@@ -89,12 +99,16 @@ pub async fn missing(db: impl SqliteExecutor<'_>, limit: u32) -> Result<Vec<Miss
     .await
 }
 
-/// What one crash waits for.
+/// What one crash waits for. Its log and its memory may name one kernel, only one of them by its build-id: that is one.
 pub async fn missing_of(db: impl SqliteExecutor<'_>, crash: i64) -> Result<Vec<Missing>> {
     sqlx::query_as(
-        "SELECT w.id, w.kernel, w.name, w.build_id, 1 AS crashes, w.asked_us, w.answer
-           FROM crash_wanted x JOIN wanted w ON w.id = x.wanted_id
-          WHERE x.crash_id = $1 ORDER BY w.id",
+        "WITH waited AS (
+           SELECT w.* FROM crash_wanted x JOIN wanted w ON w.id = x.wanted_id WHERE x.crash_id = $1
+         )
+         SELECT w.id, w.kernel, w.name, w.build_id, 1 AS crashes, w.asked_us, w.answer FROM waited w
+          WHERE w.build_id <> x'' OR NOT EXISTS (
+                SELECT 1 FROM waited b WHERE b.kernel = w.kernel AND b.name = w.name AND b.build_id <> x'')
+          ORDER BY w.id",
     )
     .bind(crash)
     .fetch_all(db)

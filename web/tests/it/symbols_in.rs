@@ -175,6 +175,33 @@ fn the_kernel_is_wanted_by_the_build_id_that_its_node_told() {
     assert_eq!(kernel["build_id"], "ef".repeat(20), "{missing}");
 }
 
+/// Some nodes tell their kernel's build-id, and some do not; with two builds of one release nobody knows which.
+#[test]
+fn one_kernel_is_missing_once_however_it_is_named() {
+    let service = Service::start();
+    let kernels = |machine: u8, build_id: &str| {
+        let log = crate::harness::oops(60 + u32::from(machine));
+        let mut manifest = manifest(machine, &log);
+        manifest.host.build_id = build_id.to_owned();
+        let (path, parcel) = parcel(manifest, &log);
+        assert_eq!(service.send("PUT", &path, &service.token("ingest"), &parcel).status, 201);
+        service.settle();
+        let missing = service.json("/api/v1/symbols/missing");
+        let items = missing["items"].as_array().unwrap().iter().filter(|item| item["name"] == "vmlinux");
+        let mut rows: Vec<(String, i64)> = items
+            .map(|item| (item["build_id"].as_str().unwrap().to_owned(), item["crashes"].as_i64().unwrap()))
+            .collect();
+        rows.sort();
+        rows
+    };
+    let (ef, ab) = ("ef".repeat(20), "ab".repeat(20));
+    assert_eq!(kernels(3, ""), [(String::new(), 1)]);
+    assert_eq!(kernels(4, &ef), [(ef.clone(), 2)]);
+    let (said, _) = symbols(&service.data, &["missing"]);
+    assert_eq!(said.matches("vmlinux of").count(), 1, "{said}");
+    assert_eq!(kernels(5, &ab), [(String::new(), 1), (ab, 1), (ef, 1)]);
+}
+
 /// Nobody is asked unless the service was told whom: the default is silence, whatever the environment says.
 #[test]
 fn without_a_server_nobody_is_asked() {
