@@ -214,18 +214,24 @@ impl Drop for Coded {
 /// Syncs a finished file, renames it to where it belongs and syncs the folder, which is made if need be.
 pub fn durable(file: &File, from: &Path, to: &Path) -> Result<(), Error> {
     file.sync_all().map_err(Error::disk("syncing", from))?;
-    let folder = to.parent().unwrap_or(to);
-    if !folder.exists() {
-        fs::create_dir_all(folder).map_err(Error::disk("making the folder", folder))?;
-        if let Some(above) = folder.parent() {
-            sync_folder(above)?;
-        }
-    }
-    fs::rename(from, to).map_err(Error::disk("renaming to", to))?;
-    sync_folder(folder)
+    moved(from, to)?.iter().try_for_each(|folder| sync_folder(folder))
 }
 
-fn sync_folder(folder: &Path) -> Result<(), Error> {
+/// Renames a synced file to where it belongs, in a folder that is made if need be; the folders that are to be synced
+/// before anybody relies on it.
+pub fn moved(from: &Path, to: &Path) -> Result<Vec<PathBuf>, Error> {
+    let folder = to.parent().unwrap_or(to);
+    let mut changed = vec![folder.to_path_buf()];
+    if !folder.exists() {
+        fs::create_dir_all(folder).map_err(Error::disk("making the folder", folder))?;
+        changed.extend(folder.parent().map(Path::to_path_buf));
+    }
+    fs::rename(from, to).map_err(Error::disk("renaming to", to))?;
+    Ok(changed)
+}
+
+/// Makes the names in a folder durable.
+pub fn sync_folder(folder: &Path) -> Result<(), Error> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::disk("syncing the folder", folder))
 }
 

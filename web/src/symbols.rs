@@ -12,6 +12,7 @@ pub mod prune;
 pub mod walk;
 pub mod watch;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -22,6 +23,7 @@ use symbolizer::debuginfod::Client;
 use symbolizer::{Holds, Image, Kind};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
+use crate::blobs::sync_folder;
 use crate::problem::{Chain, Error, unprocessable};
 use crate::random;
 use crate::store::image::Identity;
@@ -171,6 +173,28 @@ impl Symbols {
         };
         part.file.sync_all().map_err(Error::disk("syncing", &part.path))?;
         Ok(part)
+    }
+
+    /// Makes written parts durable, together: the file system commits its journal once, and not once for each.
+    pub fn sync<'p>(&self, parts: impl IntoIterator<Item = &'p Part>) -> Result<(), Error> {
+        self.sync_all()?;
+        // That a write failed `syncfs` tells only since Linux 5.8; the file itself tells it always.
+        let synced = |part: &Part| part.file.sync_all().map_err(Error::disk("syncing", &part.path));
+        parts.into_iter().try_for_each(synced)
+    }
+
+    /// Makes the names in folders durable.
+    fn sync_folders(&self, folders: &BTreeSet<PathBuf>) -> Result<(), Error> {
+        match folders.len() {
+            0..=2 => folders.iter().try_for_each(|folder| sync_folder(folder)),
+            _ => self.sync_all(),
+        }
+    }
+
+    fn sync_all(&self) -> Result<(), Error> {
+        let folder = File::open(&self.folder).map_err(Error::disk("opening", &self.folder))?;
+        let synced = nix::unistd::syncfs(&folder).map_err(io::Error::from);
+        synced.map_err(Error::disk("syncing the file system of", &self.folder))
     }
 
     /// Waits for a free place to look a report up; it is given back when dropped.

@@ -1,5 +1,6 @@
 //! A debug file comes in: it gets its place, a row, and what waited for it is due again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use handover::problem::Problem;
 use sqlx::{SqliteConnection, SqliteExecutor};
 
 use super::{MOST_FILES, Part, Read, Symbols, place};
-use crate::blobs::durable;
+use crate::blobs::moved;
 use crate::clock::now_us;
 use crate::problem::Error;
 use crate::store::image::{self, Identity};
@@ -57,60 +58,94 @@ pub async fn room(db: impl SqliteExecutor<'_>, symbols: &Symbols, more: u64) -> 
 
 /// Enters a file that was [read](super::read).
 pub async fn enter(store: &Store, symbols: &Symbols, read: Read, found: Found) -> Result<Entered, Error> {
+    let mut entered = enter_all(store, symbols, vec![(read, found)]).await?;
+    entered.pop().unwrap_or(Err(Error::Inside("a debug file was not entered")))
+}
+
+/// Enters files in one transaction, and answers for each in their order. One that is refused holds up no other. Parts
+/// are [synced](Symbols::sync) before.
+pub async fn enter_all(
+    store: &Store,
+    symbols: &Symbols,
+    files: Vec<(Read, Found)>,
+) -> Result<Vec<Result<Entered, Error>>, Error> {
+    let mut transaction = store.write().await?;
+    let mut folders = BTreeSet::new();
+    let mut entered = Vec::with_capacity(files.len());
+    for (read, found) in files {
+        match one(&mut transaction, symbols, read, found, &mut folders).await {
+            Err(Error::Problem(problem)) => entered.push(Err(Error::Problem(problem))),
+            done => entered.push(Ok(done?)),
+        }
+    }
+    // No row without its file.
+    tokio::task::block_in_place(|| symbols.sync_folders(&folders))?;
+    transaction.commit().await?;
+    Ok(entered)
+}
+
+/// Enters one, and notes the folders that have to be synced for it.
+async fn one(
+    db: &mut SqliteConnection,
+    symbols: &Symbols,
+    read: Read,
+    found: Found,
+    folders: &mut BTreeSet<PathBuf>,
+) -> Result<Entered, Error> {
     let Read { identity, holds } = read;
     let now = now_us();
-    let mut transaction = store.write().await?;
-    let known = image::by_build_id(&mut *transaction, &identity.build_id).await?;
-    let had_lines = known.is_some_and(|known| known.lines);
-    let image_id = image::enter(&mut transaction, &identity, now).await?;
-    let ending = if holds.lines { ".debug" } else { "" };
-    let own = place(&identity.build_id, ending);
-    let files = image_file::of_image(&mut *transaction, image_id).await?;
-    let file = |path: String, origin, (changed_us, bytes): (i64, u64)| ImageFile {
-        path,
-        image_id: Some(image_id),
-        lines: holds.lines,
-        text: holds.text,
-        bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
-        changed_us,
-        stored_us: now,
-        origin,
+    let known = image::by_build_id(&mut *db, &identity.build_id).await?;
+    let had_lines = known.as_ref().is_some_and(|known| known.lines);
+    let files = match &known {
+        Some(known) => image_file::of_image(&mut *db, known.id).await?,
+        None => Vec::new(),
     };
-    let new = match found {
+    let is_known = |path: &str| files.iter().any(|held| held.path == path);
+    let (row, new) = match found {
         Found::Part(part, origin) => {
             let is_held = |held: &ImageFile| {
                 let all = held.lines >= holds.lines && held.text >= holds.text;
                 all && held.origin != Origin::Watched && symbols.path(&held.path).is_file()
             };
             let new = !files.iter().any(is_held);
+            let mut row = None;
             if new {
                 let size = stat(&part.path)?;
-                room(&mut *transaction, symbols, size.1).await?;
-                let to = symbols.path(&own);
+                room(&mut *db, symbols, size.1).await?;
+                let own = place(&identity.build_id, if holds.lines { ".debug" } else { "" });
                 // Within the transaction, so that of two that come at once the one with less does not replace the other.
-                tokio::task::block_in_place(|| durable(&part.file, &part.path, &to))?;
-                image_file::put(&mut transaction, &file(own, origin, size)).await?;
+                folders.extend(moved(&part.path, &symbols.path(&own))?);
+                row = Some((own, origin, size));
             }
-            new
+            (row, new)
         }
         Found::Watched(path) => {
             let size = stat(&path)?;
             let name = path.to_str().ok_or(Error::Inside("a watched file has a name that is not UTF-8"))?;
-            let known = files.iter().any(|held| held.path == name);
-            image_file::put(&mut transaction, &file(name.to_owned(), Origin::Watched, size)).await?;
-            !known
+            (Some((name.to_owned(), Origin::Watched, size)), !is_known(name))
         }
         Found::Fetched(path) => {
             let size = stat(&symbols.path(&path))?;
-            let known = files.iter().any(|held| held.path == path);
-            image_file::put(&mut transaction, &file(path, Origin::Fetched, size)).await?;
-            !known
+            let new = !is_known(&path);
+            (Some((path, Origin::Fetched, size)), new)
         }
     };
+    let image_id = image::enter(&mut *db, &identity, now).await?;
+    if let Some((path, origin, (changed_us, bytes))) = row {
+        let file = ImageFile {
+            path,
+            image_id: Some(image_id),
+            lines: holds.lines,
+            text: holds.text,
+            bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+            changed_us,
+            stored_us: now,
+            origin,
+        };
+        image_file::put(&mut *db, &file).await?;
+    }
     // The code alone gives no line; and who waits although lines are at hand, waits for those of another build.
-    let crashes =
-        if holds.lines && (new || !had_lines) { wake(&mut transaction, &identity, now).await? } else { 0 };
-    transaction.commit().await?;
+    let crashes = if holds.lines && (new || !had_lines) { wake(db, &identity, now).await? } else { 0 };
     Ok(Entered { identity, new, crashes })
 }
 
