@@ -5,6 +5,7 @@ use crate::frame;
 use crate::kernel::{Arch, BuildId};
 use crate::modules::{self, Module};
 use crate::registers::{self, Register};
+use crate::shape;
 use crate::taint::Taint;
 use crate::trace::{Context, Frame, Trace};
 
@@ -106,12 +107,14 @@ impl Facts {
     }
 
     fn frame(&mut self, text: &str, index: usize) -> bool {
-        // Most lines of a log are none; two words tell.
+        // Most lines of a log are none; a few words tell.
         let plus = memchr::memchr(b'+', text.as_bytes()).is_some_and(|at| text[at..].starts_with("+0x"));
-        let text = text.trim_ascii_start();
-        if !plus && !text.starts_with(['?', '0', '[', '(', '<']) {
+        let decoded = || text.split_once(" (").is_some_and(|(_, rest)| shape::is_place(rest.as_bytes()));
+        let trimmed = text.trim_ascii_start();
+        if !plus && !trimmed.starts_with(['?', '0', '[', '(', '<']) && !decoded() {
             return false;
         }
+        let text = trimmed;
         let context = self.open.as_ref().and_then(|open| open.context.last().copied()).unwrap_or_default();
         // `<IRQ>  [<addr>] foo+…` of old kernels: the marker stands before the frame.
         let (text, context) = match text.strip_prefix('<').and_then(|rest| rest.split_once("> ")) {

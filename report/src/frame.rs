@@ -3,6 +3,7 @@
 //! `[<addr>] ? name+0xoff/0xsize [module buildid] (P) (file:line) (unreliable)`: all but the name may be missing.
 
 use crate::kernel::BuildId;
+use crate::shape::is_place;
 use crate::trace::{Bpf, Context, Frame, KernelLine};
 
 /// The longest symbol kallsyms prints (`KSYM_NAME_LEN` is 512 since 6.1).
@@ -92,6 +93,9 @@ fn bare<'a>(text: &'a str, frame: &mut Frame) -> Option<&'a str> {
 /// `name+0xoff/0xsize`; old kernels leave the size out.
 fn place<'a>(text: &'a str, frame: &mut Frame) -> Option<&'a str> {
     let (name, rest) = symbol(text);
+    if let Some(places) = rest.strip_prefix(" (").filter(|places| is_place(places.as_bytes())) {
+        return decoded(name, places, frame);
+    }
     let rest = rest.strip_prefix("+0x").filter(|_| !name.is_empty())?;
     let (offset, rest) = hex(rest)?;
     frame.offset = offset;
@@ -109,6 +113,27 @@ fn place<'a>(text: &'a str, frame: &mut Frame) -> Option<&'a str> {
         frame.module = Some("bpf".to_owned());
     }
     Some(rest)
+}
+
+/// `name (file:line file:line) module`, as scripts/decode_stacktrace.sh writes it: the first place is the innermost
+/// inlined call. Gives what stands behind the module.
+fn decoded<'a>(name: &str, places: &'a str, frame: &mut Frame) -> Option<&'a str> {
+    let mut depth = 1;
+    let end = places.bytes().position(|byte| {
+        depth += i32::from(byte == b'(') - i32::from(byte == b')');
+        depth == 0
+    })?;
+    let (file, line) = places[..end].split(' ').next()?.rsplit_once(':')?;
+    frame.kernel_line = Some(KernelLine { file: file.to_owned(), line: line.parse().unwrap_or(0) });
+    frame.symbol = Some(name.to_owned()).filter(|name| !name.is_empty());
+    frame.symbol.as_ref()?;
+    let rest = places[end + 1..].trim_ascii_start();
+    let module =
+        rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
+    if module > 0 {
+        frame.module = Some(rest[..module].to_owned());
+    }
+    Some(&rest[module..])
 }
 
 /// The symbol at the start of `text`, and what stands behind it.
@@ -288,6 +313,16 @@ mod tests {
         assert_eq!(frame.kernel_line, Some(KernelLine { file: "drivers/foo/bar.c".into(), line: 123 }));
         assert!(frame.exact);
         assert!(!one(" foo+0x30/0x100 (C)").exact);
+    }
+
+    #[test]
+    fn a_frame_that_was_decoded_keeps_its_place() {
+        let frame = one(" foo (include/bar.h:34 (discriminator 3) drivers/foo/bar.c:12) gizmo");
+        assert_eq!((frame.symbol.as_deref(), frame.module.as_deref()), (Some("foo"), Some("gizmo")));
+        assert_eq!(frame.kernel_line, Some(KernelLine { file: "include/bar.h".into(), line: 34 }));
+        assert!(frame.is_decoded() && one(" ? foo (??:?) ").is_decoded());
+        assert!(!one(" foo+0x1/0x2 (a.c:1)").is_decoded());
+        assert!(one(" foo (a.c:1) (P)").exact);
     }
 
     #[test]

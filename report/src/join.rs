@@ -10,6 +10,7 @@ use crate::note::Note;
 use crate::profile::Profile;
 use crate::pstore::{self, Found, PartHeader, Reason, header::split_ecc};
 use crate::read::Piece;
+use crate::wrapping;
 
 /// The joined log and what was learned on the way.
 pub(crate) struct Joined {
@@ -116,7 +117,7 @@ pub(crate) fn join(pieces: &[Piece<'_>], profile: Profile) -> Joined {
 /// The text of a piece, decompressed when it is the payload of a record the kernel could not read.
 fn text<'a>(piece: &Piece<'a>, notes: &mut Vec<Note>) -> Cow<'a, [u8]> {
     let Some(name) = pstore::parse_name(piece.name).filter(|name| name.compressed) else {
-        return Cow::Borrowed(piece.bytes);
+        return wrapping::decode(piece.bytes);
     };
     match pstore::decompress(piece.bytes) {
         Some(done) => {

@@ -48,6 +48,7 @@ mod syscall;
 mod taint;
 mod title;
 mod trace;
+mod wrapping;
 
 pub use census::TitleCount;
 pub use code::Code;

@@ -6,6 +6,7 @@
 use crate::log::{KernelTime, LINE_MAX};
 use crate::profile::Profile;
 use crate::source;
+use crate::wrapping;
 
 /// Who printed a line. Two callers are the same when they were written the same, padding included; the number of
 /// blanks is therefore part of it (`[ T12]` and `[  T12]` differ).
@@ -86,16 +87,25 @@ impl Prefix {
     /// Reads the prefix of `line`.
     pub(crate) fn read(line: &[u8], profile: Profile, before: Before) -> Prefix {
         let line = &line[..line.len().min(LINE_MAX)];
-        let console = Prefix::console(line);
-        if profile == Profile::Scoring {
-            return console.unwrap_or(Prefix::NONE);
+        match (profile, Prefix::console(line)) {
+            (Profile::Scoring, console) => console.unwrap_or(Prefix::NONE),
+            (Profile::Production, Some(console)) => source::behind_stamp(line, console),
+            (Profile::Production, None) => Prefix::wrapped(line, before),
         }
-        console
-            .map(|prefix| source::behind_stamp(line, prefix))
-            .or_else(|| source::dmesg_iso(line))
-            .or_else(|| source::read(line))
-            .or_else(|| before.continued(line))
-            .unwrap_or(Prefix::NONE)
+    }
+
+    /// What stands before the message when the line does not begin as a console's does.
+    fn wrapped(line: &[u8], before: Before) -> Prefix {
+        let start = wrapping::length(line);
+        let line = &line[start..];
+        let prefix = match Prefix::console(line).filter(|_| start > 0) {
+            Some(console) => source::behind_stamp(line, console),
+            None => source::dmesg_iso(line)
+                .or_else(|| source::read(line))
+                .or_else(|| before.continued(line).filter(|_| start == 0))
+                .unwrap_or(Prefix::NONE),
+        };
+        Prefix { length: start + prefix.length, ..prefix }
     }
 
     /// The console's own form.

@@ -11,6 +11,7 @@ use crate::line::{Before, Caller, Prefix};
 use crate::note::Note;
 use crate::profile::Profile;
 use crate::shape;
+use crate::wrapping;
 
 /// Time since boot as the kernel printed it, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -87,9 +88,9 @@ impl Log {
             return;
         }
         // Carriage returns go before anything else looks: serial consoles end lines with `\r\n`, or with several.
-        match memchr::memchr(b'\r', raw) {
-            None => self.text.extend_from_slice(raw),
-            Some(_) => self.text.extend(raw.iter().filter(|byte| **byte != b'\r')),
+        match profile {
+            Profile::Production => wrapping::push(raw, &mut self.text),
+            Profile::Scoring => self.text.extend(raw.iter().filter(|byte| **byte != b'\r')),
         }
         let end = self.text.len();
         self.text.push(b'\n');

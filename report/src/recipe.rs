@@ -150,7 +150,7 @@ impl Part {
         match self {
             Part::Stack => None,
             Part::Pointer => shape::pointer(line, profile).map(|name| [name, None]),
-            Part::Interrupt => shape::interrupt(line).map(|name| [name, None]),
+            Part::Interrupt => shape::interrupt(line, profile).map(|name| [name, None]),
             Part::Heading => shape::is_heading(line).then_some([None, None]),
             Part::Line(regex) => {
                 let found = regex.captures(line)?;

@@ -90,9 +90,35 @@ pub(crate) fn is_heading(line: &[u8]) -> bool {
 /// 5.18), and the module inside the parentheses.
 pub(crate) fn frame(line: &[u8], profile: Profile) -> Option<(&str, Option<&str>)> {
     match profile {
-        Profile::Production => arm_frame(line).or_else(|| plain_frame(line)),
+        Profile::Production => arm_frame(line).or_else(|| plain_frame(line)).or_else(|| decoded_frame(line)),
         Profile::Scoring => plain_frame(line),
     }
+}
+
+/// What follows a function's name: a compiler's suffix or the offset; where a log was decoded already, the place.
+pub(crate) fn behind_name(profile: Profile) -> &'static str {
+    match profile {
+        Profile::Production => r"(?:\.|\+| \([^ ()]+:[0-9?])",
+        Profile::Scoring => r"(?:\.|\+)",
+    }
+}
+
+/// `foo (drivers/foo/bar.c:12 include/foo.h:34) module`, as scripts/decode_stacktrace.sh writes it.
+fn decoded_frame(line: &[u8]) -> Option<(&str, Option<&str>)> {
+    let start = skip_blanks(line);
+    let start = counter(start).map_or(start, skip_blanks);
+    let name = word(start);
+    let place = start[name.len()..].strip_prefix(b" (").filter(|_| !name.is_empty())?;
+    is_place(place).then_some((name, None))
+}
+
+/// Does `text` begin with `file.c:12`? addr2line writes `??:?` for what it does not know.
+pub(crate) fn is_place(text: &[u8]) -> bool {
+    let word = text.split(|byte| matches!(byte, b' ' | b')')).next().unwrap_or(text);
+    let Some(colon) = memchr::memrchr(b':', word) else { return false };
+    let (file, line) = (&word[..colon], &word[colon + 1..]);
+    let is_source = [&b"??"[..], b".c", b".h", b".S", b".rs"].iter().any(|ending| file.ends_with(ending));
+    is_source && !line.is_empty() && line.iter().all(|byte| byte.is_ascii_digit() || *byte == b'?')
 }
 
 fn arm_frame(line: &[u8]) -> Option<(&str, Option<&str>)> {
@@ -170,8 +196,12 @@ fn skip_blanks(text: &[u8]) -> &[u8] {
 /// An instruction pointer line: what it names. `Some(None)` for lines that name no function: user space, a jump to
 /// nowhere.
 pub(crate) fn pointer(line: &[u8], profile: Profile) -> Option<Option<&str>> {
-    static FORM: LazyLock<Regex> = LazyLock::new(|| form(POINTER));
-    find(&FORM, line).or_else(|| if profile == Profile::Production { other_pointer(line) } else { None })
+    static PRODUCTION: LazyLock<Regex> = LazyLock::new(|| form(&pointer_form(Profile::Production)));
+    static SCORING: LazyLock<Regex> = LazyLock::new(|| form(&pointer_form(Profile::Scoring)));
+    match profile {
+        Profile::Production => find(&PRODUCTION, line).or_else(|| other_pointer(line)),
+        Profile::Scoring => find(&SCORING, line),
+    }
 }
 
 /// The pointers of s390 (`Krnl PSW : 0704… 0000… (f+0x1/0x2)`), loongarch (`  ERA: 9000… f+0x1/0x2`) and mips
@@ -180,7 +210,7 @@ fn other_pointer(line: &[u8]) -> Option<Option<&str>> {
     static FORM: LazyLock<Regex> = LazyLock::new(|| {
         form(concat!(
             r"(?:Krnl PSW : [0-9a-f]+ [0-9a-f]+ \(|(?:ERA|epc +): [0-9a-f]+ |NIP \[[0-9a-f]+\] )",
-            r"(?:([a-zA-Z0-9_]+)(?:\.|\+)|0x[0-9a-f]+)"
+            r"(?:([a-zA-Z0-9_]+)(?:\.|\+| \()|0x[0-9a-f]+)"
         ))
     });
     let candidate = ["Krnl PSW", "ERA: ", "epc ", "NIP ["]
@@ -190,19 +220,31 @@ fn other_pointer(line: &[u8]) -> Option<Option<&str>> {
 }
 
 /// [`pointer`], or ppc's `--- interrupt: N at f`, which stands where other architectures print the pointer again.
-pub(crate) fn interrupt(line: &[u8]) -> Option<Option<&str>> {
-    static FORM: LazyLock<Regex> =
-        LazyLock::new(|| form(&format!(r"{POINTER}|--- interrupt: [0-9]+ at ([a-zA-Z0-9_]+)(?:\.|\+)")));
-    find(&FORM, line)
+pub(crate) fn interrupt(line: &[u8], profile: Profile) -> Option<Option<&str>> {
+    static PRODUCTION: LazyLock<Regex> = LazyLock::new(|| form(&interrupt_form(Profile::Production)));
+    static SCORING: LazyLock<Regex> = LazyLock::new(|| form(&interrupt_form(Profile::Scoring)));
+    match profile {
+        Profile::Production => find(&PRODUCTION, line),
+        Profile::Scoring => find(&SCORING, line),
+    }
 }
 
-const POINTER: &str = concat!(
-    r"(?:IP|NIP|pc |PC is at):? (?:",
-    r"(?:[0-9]+:)?(?:\[<?(?:0x)?[0-9a-f]+>?\] +){0,2}([a-zA-Z0-9_]+)(?:\.|\+)",
-    r"|(?:[0-9]+:)?0x[0-9a-f]+",
-    r"|(?:[0-9]+:)?\[<?(?:0x)?[0-9a-f]+>?\] +\[< *\(null\)>\] +\(null\)",
-    r"|[0-9]+: +\(null\))"
-);
+fn interrupt_form(profile: Profile) -> String {
+    let (pointer, end) = (pointer_form(profile), behind_name(profile));
+    format!("{pointer}|--- interrupt: [0-9]+ at ([a-zA-Z0-9_]+){end}")
+}
+
+fn pointer_form(profile: Profile) -> String {
+    let end = behind_name(profile);
+    let counter = r"\[<?(?:0x)?[0-9a-f]+>?\]";
+    let forms = [
+        format!("(?:[0-9]+:)?(?:{counter} +){{0,2}}([a-zA-Z0-9_]+){end}"),
+        "(?:[0-9]+:)?0x[0-9a-f]+".to_owned(),
+        format!(r"(?:[0-9]+:)?{counter} +\[< *\(null\)>\] +\(null\)"),
+        r"[0-9]+: +\(null\)".to_owned(),
+    ];
+    format!("(?:IP|NIP|pc |PC is at):? (?:{})", forms.join("|"))
+}
 
 fn find<'a>(form: &Regex, line: &'a [u8]) -> Option<Option<&'a str>> {
     let found = form.captures(line)?;
@@ -282,7 +324,7 @@ mod tests {
         ] {
             assert_eq!(pointer(line.as_bytes(), Profile::Scoring), expected, "{line}");
         }
-        assert_eq!(interrupt(b"--- interrupt: 700 at foo+0x5/0x10"), Some(Some("foo")));
+        assert_eq!(interrupt(b"--- interrupt: 700 at foo+0x5/0x10", Profile::Scoring), Some(Some("foo")));
     }
 
     #[test]
@@ -295,6 +337,24 @@ mod tests {
             assert_eq!(pointer(line.as_bytes(), Profile::Production), Some(Some("foo")), "{line}");
             assert_eq!(pointer(line.as_bytes(), Profile::Scoring), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_log_that_was_decoded_has_the_same_frames() {
+        for line in [
+            " foo (drivers/foo/bar.c:12)",
+            " foo (drivers/foo/bar.c:12 (discriminator 3) include/foo.h:34) module",
+            "[<ffffffff81000000>] foo (??:?)",
+        ] {
+            assert_eq!(frame(line.as_bytes(), Profile::Production), Some(("foo", None)), "{line}");
+            assert_eq!(frame(line.as_bytes(), Profile::Scoring), None, "{line}");
+        }
+        for line in [" foo drivers/foo/bar.c:12 [inline]", " foo (12 bytes)", "Tainted (see x:12)"] {
+            assert_eq!(frame(line.as_bytes(), Profile::Production), None, "{line}");
+        }
+        let line = b"RIP: 0010:foo (drivers/foo/bar.c:12) module";
+        assert_eq!(pointer(line, Profile::Production), Some(Some("foo")));
+        assert_eq!(pointer(line, Profile::Scoring), None);
     }
 
     #[test]

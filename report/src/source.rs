@@ -13,7 +13,8 @@ const PREFIX_MAX: usize = 200;
 pub(crate) fn read(line: &[u8]) -> Option<Prefix> {
     let head = &line[..line.len().min(PREFIX_MAX)];
     match head.first()? {
-        b'[' => bracketed_date(head),
+        b'[' => bracketed_date(head).map(|prefix| behind_stamp(line, prefix)).or_else(|| other_stamp(line)),
+        b'<' => syslog(line),
         b'0'..=b'9' => kmsg(head).or_else(|| after_date(line, iso(head)?)),
         b'k' | b'u' | b'd' | b'l' | b's' | b'a' | b'm' | b'n' | b'c' | b'f' => with_facility(line),
         byte if byte.is_ascii_uppercase() => after_date(line, calendar(head)?),
@@ -21,20 +22,148 @@ pub(crate) fn read(line: &[u8]) -> Option<Prefix> {
     }
 }
 
-/// journald's short-monotonic keeps host and process behind a console's stamp: `[   12.345678] host kernel: text`.
-pub(crate) fn behind_stamp(line: &[u8], prefix: Prefix) -> Prefix {
-    match process(&line[prefix.length..line.len().min(prefix.length + PREFIX_MAX)]) {
+/// What some put between a console's stamp and the message: dmesg its caller (`[   12.345678] [  T115] text`), crash's
+/// `log -m` the level, vendors of phones who printed it, journald's short-monotonic host and process
+/// (`[   12.345678] host kernel: text`).
+pub(crate) fn behind_stamp(line: &[u8], mut prefix: Prefix) -> Prefix {
+    let rest = |prefix: &Prefix| &line[prefix.length..line.len().min(prefix.length + PREFIX_MAX)];
+    if let Some((level, length)) = level(rest(&prefix)) {
+        prefix = Prefix { level: Some(level), length: prefix.length + length, ..prefix };
+    }
+    if prefix.caller == Caller::Console
+        && let Some((caller, length)) = spaced_caller(rest(&prefix))
+    {
+        return Prefix { caller, length: prefix.length + length, ..prefix };
+    }
+    if let Some(length) = phone(rest(&prefix)) {
+        return Prefix { length: prefix.length + length, ..prefix };
+    }
+    match process(rest(&prefix)) {
         Some((true, length)) => Prefix { length: prefix.length + length, ..prefix },
         Some((false, _)) => Prefix { caller: Caller::Program, ..prefix },
         None => prefix,
     }
 }
 
-/// `host kernel: ` or `host name[12]: `: is it the kernel's, and how long is it?
-fn process(text: &[u8]) -> Option<(bool, usize)> {
-    let host = memchr::memchr(b' ', text).filter(|length| *length > 0)?;
-    let rest = &text[host + 1..];
-    let end = memchr::memchr(b' ', rest)?;
+/// `<4>`
+fn level(text: &[u8]) -> Option<(u8, usize)> {
+    let inner = text.strip_prefix(b"<")?;
+    let number = digits(inner);
+    let is_level = (1..=3).contains(&number) && inner.get(number) == Some(&b'>');
+    is_level.then(|| ((self::number(&inner[..number]) & 7) as u8, number + 2))
+}
+
+/// `[  T115] `
+fn spaced_caller(text: &[u8]) -> Option<(Caller, usize)> {
+    let inner = text.strip_prefix(b"[")?;
+    let blank = inner.iter().take_while(|byte| **byte == b' ').count();
+    let (kind, id) = inner[blank..].split_first()?;
+    let length = digits(id);
+    let end = blank + 1 + length;
+    let is_caller = length > 0 && inner[end..].starts_with(b"] ");
+    let (id, width) = (number(&id[..length]) as u32, (blank + length).min(255) as u8);
+    let caller = match kind {
+        b'T' => Caller::Task { id, width },
+        b'C' => Caller::Cpu { id, width },
+        _ => return None,
+    };
+    is_caller.then_some((caller, end + 3))
+}
+
+/// Who printed it, as kernels of phones say: `[0:  kworker/0:1:   17] ` (Samsung), `.(1)[123:kworker]` and
+/// `(1)[123:kworker]` (MediaTek), `c0    123 ` (Qualcomm).
+fn phone(text: &[u8]) -> Option<usize> {
+    const NAME_MAX: usize = 48;
+    let blank = usize::from(text.first() == Some(&b' '));
+    let inner = &text[blank..];
+    let close =
+        |from: usize| memchr::memchr(b']', &inner[..inner.len().min(NAME_MAX)]).filter(|end| *end > from);
+    match inner.first()? {
+        b'[' => {
+            let cpu = inner[1..].iter().take_while(|byte| **byte == b' ').count() + 1;
+            let number = digits(&inner[cpu..]);
+            let end = close(cpu)?;
+            let pid = inner[..end].rsplit(|byte| *byte == b':').next()?.trim_ascii_start();
+            let told =
+                number > 0 && inner[cpu + number] == b':' && !pid.is_empty() && digits(pid) == pid.len();
+            (told && inner.get(end + 1) == Some(&b' ')).then_some(blank + end + 2)
+        }
+        b'.' | b'(' => {
+            let cpu = inner.strip_prefix(b".").unwrap_or(inner).strip_prefix(b"(")?;
+            let number = digits(cpu);
+            let task = cpu[number..].strip_prefix(b")[").filter(|_| number > 0)?;
+            let pid = digits(task);
+            (pid > 0 && task.get(pid) == Some(&b':')).then_some(blank + close(0)? + 1)
+        }
+        b'c' => {
+            let cpu = digits(&inner[1..]);
+            let gap = inner[1 + cpu..].iter().take_while(|byte| **byte == b' ').count();
+            let pid = digits(&inner[1 + cpu + gap..]);
+            let end = 1 + cpu + gap + pid;
+            (cpu > 0 && gap > 1 && pid > 0 && inner.get(end) == Some(&b' ')).then_some(blank + end + 1)
+        }
+        _ => None,
+    }
+}
+
+/// Stamps that say more than the time: `[   12.345678,0] ` and `[   12.345678@0] ` with the CPU (phones), journald's
+/// short-delta `[   12.345678 <    0.000012 >] host kernel: `.
+fn other_stamp(line: &[u8]) -> Option<Prefix> {
+    const LENGTH_MAX: usize = 48;
+    let end = memchr::memchr(b']', &line[..line.len().min(LENGTH_MAX)])?;
+    let inner = line[1..end].trim_ascii();
+    let seconds = digits(inner);
+    let fraction = digits(inner[seconds..].strip_prefix(b".")?);
+    let time = &inner[..seconds + 1 + fraction];
+    let extra = inner[time.len()..].trim_ascii_start();
+    let is_known = match extra.first()? {
+        b',' | b'@' => digits(&extra[1..]) + 1 == extra.len(),
+        b'<' => extra.ends_with(b">"),
+        _ => false,
+    };
+    let is_stamp = is_known && seconds > 0 && fraction == 6 && line.get(end + 1) == Some(&b' ');
+    let micros =
+        number(&time[..seconds]).saturating_mul(1_000_000).saturating_add(number(&time[seconds + 1..]));
+    let prefix = Prefix { time: Some(KernelTime(micros)), ..plain(end + 2, Caller::Console) };
+    is_stamp.then(|| behind_stamp(line, prefix))
+}
+
+/// What a syslog server was sent: `<4>Nov 22 18:54:34 host kernel: text` (RFC 3164) and
+/// `<4>1 2026-11-22T18:54:34Z host kernel - - - text` (RFC 5424).
+fn syslog(line: &[u8]) -> Option<Prefix> {
+    let (level, start) = level(line)?;
+    let head = |from: usize| &line[from..line.len().min(from + PREFIX_MAX)];
+    if let Some(date) = calendar(head(start)) {
+        let prefix = after_date(line, start + date)?;
+        return Some(Prefix { level: prefix.level.or(Some(level)), ..prefix });
+    }
+    let start = start + line[start..].strip_prefix(b"1 ").map(|_| 2)?;
+    let start = start + iso(head(start))?;
+    let mut words = line[start..].split(|byte| *byte == b' ');
+    let fields: usize = words.by_ref().take(5).map(|word| word.len() + 1).sum();
+    let program = line[start..].split(|byte| *byte == b' ').nth(1)?;
+    let end = start + fields;
+    (end <= line.len()).then_some(())?;
+    if program != b"kernel" {
+        return Some(plain(end, Caller::Program));
+    }
+    let prefix = stamped(line, end);
+    Some(Prefix { level: prefix.level.or(Some(level)), ..prefix })
+}
+
+/// `host kernel: ` or `host name[12]: `, in small systems with `kern.warn ` between: is it the kernel's, and how long is
+/// it?
+pub(crate) fn process(text: &[u8]) -> Option<(bool, usize)> {
+    let mut host = memchr::memchr(b' ', text).filter(|length| *length > 0)?;
+    let mut rest = &text[host + 1..];
+    let mut end = memchr::memchr(b' ', rest)?;
+    if let Some(dot) = memchr::memchr(b'.', &rest[..end])
+        && FACILITIES.contains(&&rest[..dot])
+    {
+        host += 1 + end;
+        rest = &text[host + 1..];
+        end = memchr::memchr(b' ', rest)?;
+    }
     let name = rest[..end].strip_suffix(b":")?;
     if name == b"kernel" {
         return Some((true, host + 1 + end + 1));
@@ -62,12 +191,9 @@ fn named_program(text: &[u8]) -> bool {
 /// The console's own prefix behind another one, when there is one.
 fn stamped(line: &[u8], start: usize) -> Prefix {
     match Stamp::read(line, start) {
-        Some(stamp) => Prefix {
-            level: stamp.level,
-            time: Some(stamp.time),
-            caller: stamp.caller,
-            length: start + stamp.length,
-        },
+        Some(Stamp { level, time, caller, length }) => {
+            behind_stamp(line, Prefix { level, time: Some(time), caller, length: start + length })
+        }
         None => plain(start, Caller::Console),
     }
 }
@@ -149,10 +275,12 @@ fn bracketed_date(head: &[u8]) -> Option<Prefix> {
     inner[end + 1..].starts_with(b" ").then(|| plain(end + 3, Caller::Console))
 }
 
-/// `Nov 22 18:54:34 `, with a fraction too, and journald's short-full `Sun 2026-11-22 18:54:34 UTC `: its length.
-fn calendar(head: &[u8]) -> Option<usize> {
+/// `Nov 22 18:54:34 `, with a fraction too, journald's short-full `Sun 2026-11-22 18:54:34 UTC `, and OpenWrt's
+/// `Sun Nov 22 18:54:34 2026 `: its length.
+pub(crate) fn calendar(head: &[u8]) -> Option<usize> {
     let word = head.get(..3)?;
-    let mut at = 3;
+    let with_year = is_day(word) && head.get(4..7).is_some_and(is_month);
+    let mut at = if with_year { 7 } else { 3 };
     let mut blank_then = |test: &dyn Fn(u8) -> bool| {
         let blanks = head[at..].iter().take_while(|byte| **byte == b' ').count();
         let length = head[at + blanks..].iter().take_while(|byte| test(**byte)).count();
@@ -163,6 +291,10 @@ fn calendar(head: &[u8]) -> Option<usize> {
     if is_month(word) {
         blank_then(&|byte| byte.is_ascii_digit())?;
         blank_then(&is_time).filter(|length| *length >= 8)?;
+    } else if with_year {
+        blank_then(&|byte| byte.is_ascii_digit())?;
+        blank_then(&is_time).filter(|length| *length >= 8)?;
+        blank_then(&|byte| byte.is_ascii_digit()).filter(|length| *length == 4)?;
     } else if is_day(word) {
         blank_then(&|byte| byte.is_ascii_digit() || byte == b'-').filter(|length| *length == 10)?;
         blank_then(&is_time).filter(|length| *length >= 8)?;
@@ -175,7 +307,7 @@ fn calendar(head: &[u8]) -> Option<usize> {
 
 /// `2026-11-22T18:54:34+0000 `, with a fraction behind a point (journald, rsyslog) or a comma (`dmesg --time-format
 /// iso`), and `1795373792.123456 ` (short-unix): its length.
-fn iso(head: &[u8]) -> Option<usize> {
+pub(crate) fn iso(head: &[u8]) -> Option<usize> {
     let end = memchr::memchr(b' ', head)?;
     let word = &head[..end];
     let is_iso =
@@ -242,11 +374,53 @@ mod tests {
         check("2026-11-22T18:54:34+0000 host kernel: text", None, None, console, "text");
         check("1795373792.123456 host kernel: text", None, None, console, "text");
         check("[   12.345678] host kernel: text", None, Some(12_345_678), console, "text");
+        let task = Caller::Task { id: 115, width: 5 };
+        check("[   12.345678] [  T115]  f+0x1/0x2", None, Some(12_345_678), task, " f+0x1/0x2");
+        check("[Sun Nov 22 18:54:34 2026] [  T115] text", None, None, task, "text");
+        check("kern  :warn  : [   12.345678] [  T115] text", Some(4), Some(12_345_678), task, "text");
+        check("[   12.345678] <4>text", Some(4), Some(12_345_678), console, "text");
+        check("[   12.345678 <    0.000012 >] host kernel: text", None, Some(12_345_678), console, "text");
+        check("[Sun Nov 22 18:54:34 UTC 2026] text", None, None, console, "text");
+        check("<4>Nov 22 18:54:34 host kernel: [    1.000000] x", Some(4), Some(1_000_000), console, "x");
+        check("<4>1 2026-11-22T18:54:34.123Z host kernel - - - text", Some(4), None, console, "text");
+        check(
+            "Sun Nov 22 18:54:34 2026 kern.warn kernel: [    1.000000] x",
+            None,
+            Some(1_000_000),
+            console,
+            "x",
+        );
+        check("Nov 22 18:54:34 host kern.warn kernel: text", None, None, console, "text");
+    }
+
+    #[test]
+    fn phones_say_who_printed_a_line() {
+        for line in [
+            "[   12.345678]  [0:  kworker/0:1:   17] text",
+            "[   12.345678] [3:        swapper:    0] text",
+            "<4>[   12.345678] .(1)[123:kworker/1:1]text",
+            "[   12.345678] <4>(1)[123:kworker/1:1]text",
+            "[   12.345678] c0    123 text",
+            "[   12.345678,3] text",
+            "[   12.345678@0] text",
+        ] {
+            let prefix = Prefix::read(line.as_bytes(), Profile::Production, Before::default());
+            assert_eq!((prefix.caller, &line[prefix.length..]), (Caller::Console, "text"), "{line}");
+        }
+        for text in ["[drm] x", "[0: x", "c0de is 12 x", "(1) x", ".x", "[ T1 ] x", "<x> y"] {
+            check(&format!("[   12.345678] {text}"), None, Some(12_345_678), Caller::Console, text);
+        }
     }
 
     #[test]
     fn lines_of_programs_are_told_from_the_kernels() {
-        for line in ["Nov 22 18:54:34 host app[12]: BUG: oh", "2026-11-22T18:54:34+0000 host app: BUG: oh"] {
+        for line in [
+            "Nov 22 18:54:34 host app[12]: BUG: oh",
+            "2026-11-22T18:54:34+0000 host app: BUG: oh",
+            "<12>Nov 22 18:54:34 host app: BUG: oh",
+            "<12>1 2026-11-22T18:54:34Z host app 12 - - BUG: oh",
+            "Nov 22 18:54:34 host user.warn app[12]: BUG: oh",
+        ] {
             assert_eq!(
                 Prefix::read(line.as_bytes(), Profile::Production, Before::default()).caller,
                 Caller::Program

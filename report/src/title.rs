@@ -13,9 +13,9 @@ const ROUNDS_MAX: usize = 128;
 static VOLATILE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     [
         (r"syz-executor\.?[0-9]+(?:(?:/|:)[0-9]+)?", "syz-executor"),
-        (r"syzkaller\.?[0-9]+(?:(?:/|:)[0-9]+)?", "syzkaller"),
+        (r"syzkaller[0-9]+(?:(?:/|:)[0-9]+)?", "syzkaller"),
         (r"([^a-zA-Z0-9])(?:0x)?[0-9a-f]{6,}", "${1}ADDR"),
-        (r"([^a-zA-Z0-9])(?:[0-9]{1,3}\.){3}[0-9]{1,3}", "${1}IP"),
+        (r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}", "IP"),
         (r"(\.\w+)(?::[0-9]+)+", "${1}:LINE"),
         (r"([a-zA-Z][a-zA-Z0-9_.]+)\+0x[0-9a-z]+/0x[0-9a-z]+", "${1}"),
         (r"CPU#[0-9]+", "CPU"),
@@ -108,6 +108,7 @@ mod tests {
             ("kernel panic: engine on fire, code 42", "kernel panic: engine on fire, code NUM"),
             ("bad at 0xffff8880deadbeef now", "bad at ADDR now"),
             ("from 192.168.0.17 to 10.0.0.1", "from IP to IP"),
+            ("10.0.0.1 of v1.2.3.4", "IP of vIP"),
             ("at foo.c:12:3 and bar.rs:7", "at foo.c:LINE and bar.rs:LINE"),
             ("jump foo+0x12/0x34 done", "jump foo done"),
             ("on CPU#3 of 4", "on CPU of NUM"),

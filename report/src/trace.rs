@@ -41,7 +41,7 @@ pub struct Frame {
     pub context: Context,
     /// Index of the line in [`crate::Log::lines`].
     pub line: usize,
-    /// `(file:line)` printed by kernels with CONFIG_KALLSYMS_LINEINFO.
+    /// `(file:line)` printed by kernels with CONFIG_KALLSYMS_LINEINFO, or by scripts/decode_stacktrace.sh.
     pub kernel_line: Option<KernelLine>,
     /// Generated code (BPF programs, trampolines, dispatchers): never to be looked up in vmlinux.
     pub bpf: Option<Bpf>,
@@ -52,7 +52,7 @@ pub struct Frame {
 pub struct KernelLine {
     /// Path in the source tree.
     pub file: String,
-    /// From 1.
+    /// From 1; 0 when it was not known.
     pub line: u32,
 }
 
@@ -105,5 +105,11 @@ impl Frame {
     pub fn name(&self) -> Option<&str> {
         let symbol = self.symbol.as_deref()?;
         Some(symbol.split_once('.').map_or(symbol, |(name, _)| name)).filter(|name| !name.is_empty())
+    }
+
+    /// The log was decoded before it came to us: the place stands where the offset was, which is 0 here and tells
+    /// nothing. Not to be looked up.
+    pub fn is_decoded(&self) -> bool {
+        self.kernel_line.is_some() && self.size.is_none() && self.offset == 0
     }
 }

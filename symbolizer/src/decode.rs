@@ -272,6 +272,7 @@ pub(crate) fn with_chain(
 
 fn printed(frame: &Frame) -> String {
     let mut text = match (&frame.symbol, frame.address) {
+        (Some(symbol), _) if frame.is_decoded() => symbol.clone(),
         (Some(symbol), _) => match rustc_demangle::try_demangle(symbol) {
             Ok(name) => format!("{name:#}+{:#x}", frame.offset),
             Err(_) => format!("{symbol}+{:#x}", frame.offset),

@@ -135,8 +135,8 @@ impl Work<'_> {
 
     fn frame(&mut self, frame: &Frame) -> ResolvedFrame {
         let nothing = ResolvedFrame { resolution: None };
-        // Code generated at run time is in no image, whatever its name says.
-        if frame.bpf.is_some() {
+        // Code generated at run time is in no image, whatever its name says; of a decoded log the offsets are gone.
+        if frame.bpf.is_some() || frame.is_decoded() {
             return nothing;
         }
         let Some(symbol) = frame.symbol.as_deref() else {

@@ -4,6 +4,7 @@ use regex::bytes::Regex;
 
 use super::{NameSet, Token, regex, rows, split_word};
 use crate::profile::Profile;
+use crate::shape;
 
 /// One way to name a report; see `rules/README.md`.
 pub(crate) struct Format {
@@ -77,7 +78,7 @@ pub(super) fn read(tokens: &mut [Token], family: &'static str, text: &'static st
         if let Some(token) = token
             && draft.only.is_none_or(|only| only == profile)
         {
-            tokens[token].formats.push(draft.finish());
+            tokens[token].formats.push(draft.finish(profile));
         }
     }
 }
@@ -143,8 +144,11 @@ impl Draft {
         }
     }
 
-    fn finish(self) -> Format {
-        let parts = |recipe: &'static str| -> Vec<Part> { recipe.split(" > ").map(part).collect() };
+    fn finish(self, profile: Profile) -> Format {
+        let expand = |text: &str| expand(text, profile);
+        let parts = |recipe: &'static str| -> Vec<Part> {
+            recipe.split(" > ").map(|text| part(text, profile)).collect()
+        };
         Format {
             family: self.family,
             id: self.id,
@@ -172,7 +176,7 @@ impl Draft {
     }
 }
 
-fn part(text: &'static str) -> Part {
+fn part(text: &'static str, profile: Profile) -> Part {
     match text {
         "IP" => Part::Pointer,
         "INT" => Part::Interrupt,
@@ -180,15 +184,16 @@ fn part(text: &'static str) -> Part {
         "ST" => Part::Stack,
         _ => {
             let inner = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
-            Part::Line(regex(&expand(inner.expect("a part of a recipe is IP, INT, CT, ST or /REGEX/"))))
+            let inner = inner.expect("a part of a recipe is IP, INT, CT, ST or /REGEX/");
+            Part::Line(regex(&expand(inner, profile)))
         }
     }
 }
 
 /// The short forms of `rules/README.md`.
-fn expand(text: &str) -> String {
+fn expand(text: &str, profile: Profile) -> String {
     text.replace("{PC}", r"\[<?(?:0x)?[0-9a-f]+>?\]")
-        .replace("{FUNC}", r"([a-zA-Z0-9_]+)(?:\.|\+)")
+        .replace("{FUNC}", &format!("([a-zA-Z0-9_]+){}", shape::behind_name(profile)))
         .replace("{COMM}", r"(?:(?u:.)|[\x80-\xff]|\n){1,100}")
         .replace("{SRC}", r"([a-zA-Z0-9_/.+~@\-]+\.[a-zA-Z]+:[0-9]+)")
 }

@@ -9,5 +9,6 @@ mod convention;
 mod corpus;
 mod deaths;
 mod names;
+mod pasted;
 mod properties;
 mod whole;

@@ -187,6 +187,7 @@ fn entry(parsed: &Parsed, frame: &Frame, place: Option<Found>) -> Entry {
         || frame.address.map_or_else(|| "an unnamed address".into(), |address| format!("{address:#x}"));
     let offset = match (&frame.symbol, frame.size) {
         (None, _) => String::new(),
+        _ if frame.is_decoded() => String::new(),
         (Some(_), Some(size)) => format!("+{:#x}/{size:#x}", frame.offset),
         (Some(_), None) => format!("+{:#x}", frame.offset),
     };
