@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use handover::{KeyId, ServiceId};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -17,12 +16,12 @@ use crate::problem::Error;
 use crate::store::writer::{Ask, Signer, Writer};
 use crate::store::{Store, job};
 use crate::symbols::{self, Symbols, fetch, index, watch as watched};
-use crate::{jobs, pipeline, random, router, secrets, store};
+use crate::{door, jobs, pipeline, random, router, secrets, store};
 
 /// What every handler holds.
 pub type AppState = Arc<App>;
 
-/// Uploads whose bytes are in memory at once: each at most 1 MiB coded and 16 MiB decoded.
+/// Uploads that are decoded at once, each to at most 16 MiB.
 const UPLOADS: usize = 32;
 
 /// The service.
@@ -42,7 +41,7 @@ pub struct App {
     pub key: KeyId,
     /// Whether a request on loopback may read without a token.
     pub open_to_local_readers: bool,
-    /// Free places for uploads.
+    /// Free places for decoding uploads.
     pub uploads: Semaphore,
     /// Large uploads that somebody writes to.
     pub busy: Busy,
@@ -139,20 +138,16 @@ pub async fn run(
         shutdown.await;
         leave.send_replace(true);
     };
-    // An answer whose head and body go out apart would wait 40 ms for the other end's acknowledgement (Nagle, delayed ACK).
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let serving = axum::serve(listener, router::router(Arc::clone(&app))).with_graceful_shutdown(shutdown);
+    let serving = door::serve(listener, router::router(Arc::clone(&app)), door::HEAD, shutdown);
     let too_long = async {
         // The other end is in `serving`, which lives as long as this.
         let _ = leaving.wait_for(|leaving| *leaving).await;
         tokio::time::sleep(GRACE).await;
     };
-    let served = tokio::select! {
-        served = serving.into_future() => served,
-        () = too_long => Ok(()),
-    };
+    tokio::select! {
+        () = serving => {}
+        () = too_long => {}
+    }
     stop.send_replace(true);
     for reader in readers {
         if let Err(error) = reader.await {
@@ -163,5 +158,5 @@ pub async fn run(
         tracing::warn!("custody's writer did not stop in order; what it told is on the disk all the same");
     }
     app.store.close().await;
-    served.map_err(|source| Error::Disk { doing: "serving from", path: PathBuf::from("the socket"), source })
+    Ok(())
 }

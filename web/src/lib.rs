@@ -14,6 +14,7 @@ pub mod count;
 pub mod dead_boot;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod door;
 pub mod drain;
 pub mod dump;
 pub mod health;
