@@ -24,13 +24,55 @@ use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use http_body_util::channel::Channel;
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use crate::problem::{self, Error, malformed, not_found};
 
-/// A body may stand still this long.
-const STALL: Duration = Duration::from_secs(30);
-/// And take this long in all.
+/// What must come of a body in a while: 1 KiB/s (protocol, chapter 5).
+const FLOOR: (usize, Duration) = (30 * 1024, Duration::from_secs(30));
+/// And how long it may take in all.
 const WHOLE: Duration = Duration::from_secs(600);
+
+/// KiB of bodies that are in memory at once, of all requests: 32 parts of a large upload. They are counted as they come,
+/// so that who announces much and sends nothing takes no room.
+const BODIES: usize = 256 * 1024;
+static ROOM: Semaphore = Semaphore::const_new(BODIES);
+/// Room is taken in steps of this.
+const STEP: usize = 64 * 1024;
+
+/// A body in memory; the room that it takes is given back with it.
+#[derive(Debug)]
+pub struct Held {
+    bytes: Vec<u8>,
+    room: Option<SemaphorePermit<'static>>,
+}
+
+impl std::ops::Deref for Held {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Held {
+    fn push(&mut self, data: &[u8]) -> Result<(), Error> {
+        let taken = self.room.as_ref().map_or(0, |room| room.num_permits() * 1024);
+        let wanted = self.bytes.len() + data.len();
+        if wanted > taken {
+            let more = (wanted - taken).next_multiple_of(STEP) / 1024;
+            let more = u32::try_from(more).map_err(|_| Error::Busy)?;
+            let more = ROOM.try_acquire_many(more).map_err(|_| Error::Busy)?;
+            match &mut self.room {
+                Some(room) => room.merge(more),
+                none => *none = Some(more),
+            }
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+}
 
 /// An id in the path. What is not even the form of one is as unknown as any other.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +131,7 @@ where
 }
 
 /// Reads a body of at most `cap` bytes; more is `code`, told before it is read where the length is announced.
-pub async fn read_body(headers: &HeaderMap, body: Body, cap: u64, code: &str) -> Result<Vec<u8>, Error> {
+pub async fn read_body(headers: &HeaderMap, body: Body, cap: u64, code: &str) -> Result<Held, Error> {
     let over =
         |size: u64| problem::too_large(code, format!("{size} bytes or more, where at most {cap} are taken"));
     if let Some(announced) = content_length(headers)
@@ -97,26 +139,33 @@ pub async fn read_body(headers: &HeaderMap, body: Body, cap: u64, code: &str) ->
     {
         return Err(over(announced));
     }
-    let mut bytes = Vec::new();
+    let mut held = Held { bytes: Vec::new(), room: None };
     let mut body = body;
     let whole = async {
+        let (floor, window) = FLOOR;
+        let (mut since, mut until) = (0, Instant::now() + window);
         loop {
-            let frame = match tokio::time::timeout(STALL, body.frame()).await {
+            let frame = match tokio::time::timeout_at(until, body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => return Err(malformed(format!("the body broke off: {error}"))),
                 Ok(None) => return Ok(()),
-                Err(_) => return Err(malformed("the body stood still for 30 s")),
+                Err(_) if held.len() - since >= floor => {
+                    (since, until) = (held.len(), Instant::now() + window);
+                    continue;
+                }
+                Err(_) => return Err(problem::too_slow("less than 1 KiB a second came")),
             };
             if let Some(data) = frame.data_ref() {
-                if bytes.len() as u64 + data.len() as u64 > cap {
-                    return Err(over(bytes.len() as u64 + data.len() as u64));
+                if (held.len() + data.len()) as u64 > cap {
+                    return Err(over((held.len() + data.len()) as u64));
                 }
-                bytes.extend_from_slice(data);
+                held.push(data)?;
             }
         }
     };
-    tokio::time::timeout(WHOLE, whole).await.map_err(|_| malformed("the body took more than 10 min"))??;
-    Ok(bytes)
+    let whole = tokio::time::timeout(WHOLE, whole).await;
+    whole.map_err(|_| problem::too_slow("the body took more than 10 min"))??;
+    Ok(held)
 }
 
 /// What `Content-Length` announces.

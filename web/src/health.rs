@@ -18,7 +18,7 @@ pub async fn livez() -> &'static str {
 pub struct Readiness {
     /// Evidence can be taken.
     pub ready: bool,
-    /// The last commit of receipts was durable.
+    /// A commit of receipts was durable within a minute, or just now.
     pub custody: bool,
     /// Both databases answer.
     pub databases: bool,
@@ -36,7 +36,7 @@ pub struct Readiness {
 
 /// Looks.
 pub async fn readiness(app: &App) -> Readiness {
-    let custody = app.writer.healthy();
+    let custody = app.writer.proves().await;
     let work = work(app).await;
     let databases = work.is_ok();
     let Work { unread, rolled_back_us, jobs, dead_jobs } = work.unwrap_or_default();

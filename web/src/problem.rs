@@ -12,6 +12,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use handover::problem::{MEDIA_TYPE, Problem};
 
+use crate::store;
 use crate::store::writer::Refused;
 
 /// Why a request, or the service, cannot go on.
@@ -47,8 +48,11 @@ pub enum Error {
     Inside(&'static str),
 }
 
-/// Seconds after which a refused client tries again: the queue drains in well under one.
-const RETRY_AFTER_S: u16 = 2;
+/// Seconds after which a refused client tries again. The queue drains in well under one, and who waits adds up to half
+/// as much by chance.
+const QUEUE_S: u16 = 2;
+/// Room on the disk, or for another upload, is made by people or by days.
+const ROOM_S: u16 = 300;
 
 impl Error {
     /// A failure of the disk.
@@ -60,9 +64,8 @@ impl Error {
     fn problem(&self) -> Problem {
         match self {
             Error::Problem(problem) => (**problem).clone(),
-            Error::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Problem::new(507, "no-space", "The service has no space left")
-            }
+            Error::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull => no_space(),
+            Error::Database(error) if store::is_full(error) => no_space(),
             Error::Busy => Problem::new(503, "busy", "Too much at once"),
             Error::Database(_)
             | Error::Migrate(_)
@@ -78,6 +81,7 @@ impl From<Refused> for Error {
     fn from(refused: Refused) -> Error {
         match refused {
             Refused::Busy => Error::Busy,
+            Refused::Full => no_space().into(),
             Refused::Failed => Error::Problem(Box::new(
                 Problem::new(503, "not-durable", "Nothing was taken")
                     .detail("the evidence could not be made durable; the service's log says why"),
@@ -100,8 +104,13 @@ impl IntoResponse for Error {
         }
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
-        if matches!(problem.status, 429 | 503 | 507) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        let retry_after_s = match problem.status {
+            408 | 503 => Some(QUEUE_S),
+            429 | 507 => Some(ROOM_S),
+            _ => None,
+        };
+        if let Some(seconds) = retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if problem.status == 401 {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -145,6 +154,11 @@ pub fn malformed(detail: impl Into<String>) -> Error {
     Problem::new(400, "malformed", "The request is malformed").detail(detail).into()
 }
 
+/// 507: nothing was taken, and nothing is lost.
+fn no_space() -> Problem {
+    Problem::new(507, "no-space", "The service has no space left")
+}
+
 /// 401: no token, or none that is valid.
 pub fn unauthorized(detail: impl Into<String>) -> Error {
     Problem::new(401, "unauthorized", "A valid token is needed").detail(detail).into()
@@ -158,6 +172,11 @@ pub fn forbidden(code: &str, detail: impl Into<String>) -> Error {
 /// 404: there is no such thing.
 pub fn not_found(what: impl Into<String>) -> Error {
     Problem::new(404, "not-found", "There is no such thing").detail(what).into()
+}
+
+/// 408: the request comes too slowly; nothing is wrong with what it brings.
+pub fn too_slow(detail: impl Into<String>) -> Error {
+    Problem::new(408, "too-slow", "The request took too long").detail(detail).into()
 }
 
 /// 409: ids contradict each other.

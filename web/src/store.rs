@@ -123,6 +123,11 @@ impl Store {
     }
 }
 
+/// Whether a statement failed because the disk is full (`SQLITE_FULL`).
+pub fn is_full(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("13"))
+}
+
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)

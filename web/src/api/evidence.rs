@@ -154,8 +154,9 @@ pub async fn put(
         let problem = handover::problem::Problem::new(411, "length-required", "The length must be announced");
         return Err(problem.into());
     }
-    let Ok(_place) = app.uploads.try_acquire() else { return Err(Error::Busy) };
     let body = read_body(&headers, body, PARCEL, "use-parts").await?;
+    // Taken once all is here: who sends slowly keeps nobody else waiting.
+    let _place = app.uploads.acquire().await.map_err(|_| Error::Busy)?;
     let parcel = tokio::task::spawn_blocking({
         let app = Arc::clone(&app);
         move || open_parcel(&app, &caller, &path, &body)

@@ -76,8 +76,14 @@ pub async fn open(
     let body = read_body(&headers, body, limits::MANIFEST as u64, "manifest-too-large").await?;
     let manifest = Manifest::read(&body).map_err(|error| problem::of_manifest(&error))?;
     super::evidence::admit(&caller, &path, &manifest)?;
+    if manifest.withheld.is_some() {
+        return Err(malformed("the manifest says that the bytes are withheld"));
+    }
     let coding = coding(&headers)?;
     let coded_size = number(&headers, &LENGTH)?;
+    if coded_size == 0 {
+        return Err(malformed("an upload has bytes; evidence of none is a parcel"));
+    }
     if coded_size > limits::LARGE_CODED || manifest.size > limits::LARGE_DECODED {
         return Err(too_large(
             "evidence-too-large",
@@ -94,7 +100,7 @@ pub async fn open(
     let mut transaction = app.store.write().await?;
     if let Some(open) = upload::of_evidence(&mut *transaction, &path).await?.filter(|open| !open.finished) {
         let same =
-            open.manifest == body && open.coding == coding.as_str() && open.coded_size == signed(coded_size);
+            open.manifest == *body && open.coding == coding.as_str() && open.coded_size == signed(coded_size);
         if !same {
             let problem = Problem::new(409, "upload-differs", "Another upload of this evidence is open");
             return Err(problem.detail("its manifest, length or coding is another").into());
@@ -111,7 +117,7 @@ pub async fn open(
         upload_key: random::bytes::<16>().to_vec(),
         evidence_id: path,
         node_id: manifest.node_id,
-        manifest: body,
+        manifest: body.to_vec(),
         coding: coding.as_str().to_owned(),
         coded_size: signed(coded_size),
         coded_offset: 0,

@@ -7,8 +7,8 @@
 
 mod answer;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use handover::canonical::Document;
 use handover::key::SigningKey;
@@ -25,6 +25,9 @@ use answer::answer;
 const BATCH: usize = 64;
 /// Requests that may wait. Each holds at most 64 KiB of coded bytes: 64 MiB in all.
 const QUEUE: usize = 1024;
+
+/// How long the last commit speaks for the next: who asks for readiness often costs no commit each time.
+const PROVEN: Duration = Duration::from_secs(60);
 
 /// What a node asks to be taken into custody.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub enum Ask {
     },
     /// Somebody has seen that a backup was restored.
     Acknowledge,
+    /// Nothing but a commit, to see whether one is durable.
+    Prove,
     /// The service stops: answered once the database is closed.
     Stop,
     /// A receipt for evidence that may be here already; nothing is answered if it is not.
@@ -78,6 +83,8 @@ pub enum Bytes {
 pub enum Refused {
     /// The queue is full: later.
     Busy,
+    /// The disk is.
+    Full,
     /// The database did not take it.
     Failed,
 }
@@ -93,8 +100,15 @@ struct Request {
 #[derive(Clone, Debug)]
 pub struct Writer {
     queue: mpsc::Sender<Request>,
-    healthy: Arc<AtomicBool>,
-    committed: Arc<Notify>,
+    state: Arc<State>,
+}
+
+/// What the writer tells of itself.
+#[derive(Debug)]
+struct State {
+    /// When a commit was durable last; `None` if the last one failed.
+    proven: Mutex<Option<Instant>>,
+    committed: Notify,
 }
 
 /// Who signs.
@@ -111,10 +125,9 @@ impl Writer {
     /// door is dropped.
     pub fn start(connection: SqliteConnection, signer: Signer) -> Writer {
         let (queue, requests) = mpsc::channel(QUEUE);
-        let writer = Writer { queue, healthy: Arc::new(AtomicBool::new(true)), committed: Arc::default() };
-        let (healthy, committed) = (Arc::clone(&writer.healthy), Arc::clone(&writer.committed));
-        tokio::spawn(run(connection, signer, requests, healthy, committed));
-        writer
+        let state = Arc::new(State { proven: Mutex::new(None), committed: Notify::new() });
+        tokio::spawn(run(connection, signer, requests, Arc::clone(&state)));
+        Writer { queue, state }
     }
 
     /// The receipt for what is asked, once it is durable. `None` for [`Ask::Again`] of unknown evidence, and for
@@ -125,14 +138,15 @@ impl Writer {
         answer.await.unwrap_or(Err(Refused::Failed))
     }
 
-    /// False once a commit failed.
-    pub fn healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+    /// Whether a commit is durable: the last one was, not long ago, or one is that is made now.
+    pub async fn proves(&self) -> bool {
+        let proven = *self.state.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        proven.is_some_and(|at| at.elapsed() < PROVEN) || self.ask(Ask::Prove).await.is_ok()
     }
 
     /// Waits for evidence that came after this was called.
     pub async fn committed(&self) {
-        self.committed.notified().await;
+        self.state.committed.notified().await;
     }
 }
 
@@ -140,8 +154,7 @@ async fn run(
     mut connection: SqliteConnection,
     signer: Signer,
     mut requests: mpsc::Receiver<Request>,
-    healthy: Arc<AtomicBool>,
-    committed: Arc<Notify>,
+    state: Arc<State>,
 ) {
     while let Some(first) = requests.recv().await {
         let mut batch = vec![first];
@@ -152,16 +165,17 @@ async fn run(
         }
         let (asks, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|r| (r.ask, r.reply)).unzip();
         let stopping = asks.iter().any(|ask| matches!(ask, Ask::Stop));
-        let answers = match commit(&mut connection, &signer, asks).await {
+        let committed = commit(&mut connection, &signer, asks).await;
+        let now = committed.is_ok().then(Instant::now);
+        *state.proven.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        let answers = match committed {
             Ok(answers) => {
-                healthy.store(true, Ordering::Relaxed);
-                committed.notify_one();
+                state.committed.notify_one();
                 answers
             }
             Err(error) => {
                 tracing::error!(%error, requests = replies.len(), "committing receipts");
-                healthy.store(false, Ordering::Relaxed);
-                replies.iter().map(|_| Err(Refused::Failed)).collect()
+                replies.iter().map(|_| Err(refusal(&error))).collect()
             }
         };
         if stopping {
@@ -172,6 +186,10 @@ async fn run(
         send(replies, answers);
     }
     close(connection).await;
+}
+
+fn refusal(error: &sqlx::Error) -> Refused {
+    if super::is_full(error) { Refused::Full } else { Refused::Failed }
 }
 
 fn send(replies: Vec<oneshot::Sender<Answer>>, answers: Vec<Answer>) {
@@ -199,8 +217,9 @@ async fn commit(connection: &mut SqliteConnection, signer: &Signer, asks: Vec<As
             }
             Err(error) => {
                 tracing::error!(%error, "writing a receipt");
+                // With a full disk SQLite may have rolled everything back by itself; then this fails, and so does all.
                 savepoint.rollback().await?;
-                answers.push(Err(Refused::Failed));
+                answers.push(Err(refusal(&error)));
             }
         }
     }

@@ -7,6 +7,7 @@ mod buildid;
 mod custody;
 mod decisions;
 mod harness;
+mod hostile;
 mod kill;
 mod memory;
 mod pages;

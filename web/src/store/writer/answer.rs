@@ -26,6 +26,10 @@ pub(super) async fn answer(db: &mut SqliteConnection, signer: &Signer, ask: Ask)
             service::acknowledge(db).await?;
             return Ok(None);
         }
+        Ask::Prove => {
+            service::touch(db).await?;
+            return Ok(None);
+        }
         Ask::Stop => return Ok(None),
     };
     let kept = kept(db, &evidence_id).await?;
@@ -50,7 +54,9 @@ pub(super) async fn answer(db: &mut SqliteConnection, signer: &Signer, ask: Ask)
             put_evidence(db, None, &manifest, Disposition::Counted, received_us).await?;
             sign(db, signer, About::new(&manifest, received_us), Disposition::Counted, None).await.map(Some)
         }
-        (_, Ask::Again { .. } | Ask::RolledBack { .. } | Ask::Acknowledge | Ask::Stop) => Ok(None),
+        (_, Ask::Again { .. } | Ask::RolledBack { .. } | Ask::Acknowledge | Ask::Prove | Ask::Stop) => {
+            Ok(None)
+        }
     }
 }
 
