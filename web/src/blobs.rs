@@ -57,6 +57,8 @@ impl Blobs {
             let mut file = File::create(&unfinished).map_err(Error::disk("creating", &unfinished))?;
             file.write_all(&coded).map_err(Error::disk("writing", &unfinished))?;
             durable(&file, &unfinished, &path)?;
+        } else {
+            self.met(&path)?;
         }
         Ok(Bytes::File)
     }
@@ -102,8 +104,16 @@ impl Blobs {
             }
             let file = File::open(&unfinished).map_err(Error::disk("opening", &unfinished))?;
             durable(&file, &unfinished, &path)?;
+        } else {
+            self.met(&path)?;
         }
         Ok(Bytes::File)
+    }
+
+    /// Makes the name of a file durable that somebody else put there: perhaps just now, its folders not yet synced.
+    fn met(&self, path: &Path) -> Result<(), Error> {
+        sync_folder(path.parent().unwrap_or(path))?;
+        sync_folder(&self.folder)
     }
 
     /// Removes the file of an upload, if there is one.
