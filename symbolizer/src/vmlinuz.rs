@@ -59,8 +59,8 @@ fn decompress(packed: &[u8]) -> Result<Vec<u8>, Error> {
             Box::new(reader.map_err(|e| fail(e.to_string()))?)
         }
         [0x02, 0x21, 0x4c, 0x18, blocks @ ..] => return lz4(blocks),
-        [b'B', b'Z', b'h', ..] => return Err(fail("bzip2 is not read".into())),
-        [0x89, b'L', b'Z', b'O', ..] => return Err(fail("lzo is not read".into())),
+        [b'B', b'Z', b'h', ..] => Box::new(vmcore::bzip2::Decoder::new(packed)),
+        [0x89, b'L', b'Z', b'O', 0, b'\r', b'\n', 0x1a, b'\n', file @ ..] => return lzop(file),
         _ => return Err(fail("its compression is not known".into())),
     };
     unpack(WHAT, decoder, packed.len(), u64::MAX)
@@ -85,6 +85,75 @@ fn lz4(mut rest: &[u8]) -> Result<Vec<u8>, Error> {
         }
     }
     if out.is_empty() { Err(fail("no block is whole".into())) } else { Ok(out) }
+}
+
+/// What `lzop` writes (lib/decompress_unlzo.c): a header, then blocks with their sizes and checksums before them.
+fn lzop(file: &[u8]) -> Result<Vec<u8>, Error> {
+    let fail = |reason: &str| Error::Compressed { what: WHAT.into(), reason: reason.into() };
+    let mut rest = file;
+    let (method, flags) = lzop_header(&mut rest).ok_or_else(|| fail("the header of lzop is cut short"))?;
+    if !LZO_METHOD.contains(&method) {
+        return Err(fail("this method of lzop is not known"));
+    }
+    // Adler-32 and CRC-32, of the block as it was, and of the packed one.
+    let sums = |masks: u32| (flags & masks).count_ones() as usize * 4;
+    let mut out = Vec::new();
+    for _ in 0..MAX_LZO_BLOCKS {
+        let cut = || fail("a block of lzop is cut short");
+        let size = be32(&mut rest).ok_or_else(cut)? as usize;
+        if size == 0 {
+            return Ok(out);
+        }
+        let stored = be32(&mut rest).ok_or_else(cut)? as usize;
+        let packed_sums = if stored < size { sums(0x202) } else { 0 };
+        rest = rest.get(sums(0x101) + packed_sums..).ok_or_else(cut)?;
+        let (block, behind) = rest.split_at_checked(stored).ok_or_else(cut)?;
+        rest = behind;
+        if size > LZO_BLOCK || stored > size {
+            return Err(fail("a block of lzop is larger than it may be"));
+        }
+        if stored == size {
+            out.extend(block);
+            continue;
+        }
+        let start = out.len();
+        out.resize(start + size, 0);
+        if report::pstore::lzo::decompress(block, &mut out[start..]) != (size, true) {
+            return Err(fail("a block of lzop is damaged"));
+        }
+    }
+    Err(Error::TooLarge { what: format!("{WHAT}, blocks"), limit: MAX_LZO_BLOCKS as u64 })
+}
+
+/// `-1` to `-9` of `lzop` are all LZO1X.
+const LZO_METHOD: std::ops::RangeInclusive<u8> = 1..=3;
+/// `LZO_BLOCK_SIZE` of lib/decompress_unlzo.c.
+const LZO_BLOCK: usize = 256 << 10;
+/// Those of a kernel of 2 GiB.
+const MAX_LZO_BLOCKS: usize = 1 << 13;
+
+fn be32(rest: &mut &[u8]) -> Option<u32> {
+    let (word, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(u32::from_be_bytes(*word))
+}
+
+/// Method and flags; `rest` is moved to the first block.
+fn lzop_header(rest: &mut &[u8]) -> Option<(u8, u32)> {
+    const FILTER: u32 = 0x800;
+    let header = *rest;
+    let version = u16::from_be_bytes(*header.first_chunk()?);
+    // Since 0.94 there are a level, and a time of 64 bits.
+    let recent = usize::from(version >= 0x0940);
+    // Versions of the file, of the library and of who may unpack it: two bytes each.
+    let method = *header.get(6)?;
+    let mut at = header.get(7 + recent..)?;
+    let flags = be32(&mut at)?;
+    let filter = if flags & FILTER != 0 { 4 } else { 0 };
+    // Mode and time, the name with its length before it, the checksum of all that.
+    let (&name, behind) = at.get(filter + 8 + 4 * recent..)?.split_first()?;
+    *rest = behind.get(usize::from(name) + 4..)?;
+    Some((method, flags))
 }
 
 /// An index of the names, with the code where the kernel inside is an ELF (x86).
@@ -156,7 +225,18 @@ mod tests {
         image
     }
 
-    fn packed(kernel: &[u8]) -> [(&'static str, Vec<u8>); 5] {
+    /// What a program packs that there is no encoder in Rust for; `None` where it is not installed.
+    fn by_program(program: &str, plain: &[u8]) -> Option<Vec<u8>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kernel");
+        std::fs::write(&path, plain).unwrap();
+        let done = std::process::Command::new(program).args(["-9", "-c"]).arg(&path).output();
+        done.inspect_err(|_| println!("no program {program}: not held against it"))
+            .ok()
+            .map(|done| done.stdout)
+    }
+
+    fn packed(kernel: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(kernel).unwrap();
         let mut xz = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
@@ -166,13 +246,38 @@ mod tests {
         lzma.write_all(kernel).unwrap();
         let block = lz4_flex::block::compress(kernel);
         let lz4 = [&[0x02, 0x21, 0x4c, 0x18], &(block.len() as u32).to_le_bytes()[..], &block].concat();
-        [
+        let mut packed = vec![
             ("gzip", gz.finish().unwrap()),
             ("xz", xz.finish().unwrap()),
             ("lzma", lzma.finish().unwrap()),
             ("zstd", zstd::encode_all(kernel, 1).unwrap()),
             ("lz4", lz4),
-        ]
+        ];
+        for program in ["bzip2", "lzop"] {
+            packed.extend(by_program(program, kernel).map(|bytes| (program, bytes)));
+        }
+        packed
+    }
+
+    /// `lastwords ` twenty times and a line feed, by `lzop -9`.
+    const LZOP: &[u8] = &[
+        0x89, 0x4c, 0x5a, 0x4f, 0x00, 0x0d, 0x0a, 0x1a, 0x0a, 0x10, 0x40, 0x20, 0xa0, 0x09, 0x40, 0x03, 0x09,
+        0x03, 0x00, 0x00, 0x01, 0x00, 0x00, 0x81, 0xa4, 0x6b, 0x03, 0xdf, 0x44, 0x00, 0x00, 0x00, 0x00, 0x02,
+        0x6c, 0x77, 0x40, 0x36, 0x05, 0x05, 0x00, 0x00, 0x00, 0xc9, 0x00, 0x00, 0x00, 0x13, 0xeb, 0xb4, 0x50,
+        0x47, 0x1b, 0x6c, 0x61, 0x73, 0x74, 0x77, 0x6f, 0x72, 0x64, 0x73, 0x20, 0x20, 0x9d, 0x25, 0x00, 0x0a,
+        0x11, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    ];
+
+    #[test]
+    fn what_lzop_wrote_is_read_and_its_damage_told() {
+        let plain = b"lastwords ".repeat(20);
+        assert_eq!(decompress(LZOP).unwrap(), [&plain[..], b"\n"].concat());
+        for at in 9..LZOP.len() {
+            assert!(decompress(&LZOP[..at]).is_err(), "{at}");
+            let mut damaged = LZOP.to_vec();
+            damaged[at] ^= 0x81;
+            let _ = decompress(&damaged);
+        }
     }
 
     #[test]
@@ -202,7 +307,8 @@ mod tests {
         assert_eq!(refused(&image[..1100]), "cannot decompress the kernel inside: the file is cut short");
         let bomb = zstd::encode_all(&vec![0; 64 << 20][..], 1).unwrap();
         assert!(refused(&bz_image(&bomb)).contains("decompressed: more than"));
-        assert!(refused(&bz_image(b"BZh91AY")).contains("bzip2 is not read"));
+        assert!(refused(&bz_image(b"BZh91AY")).contains("bzip2: neither a block nor the end"));
+        assert!(refused(&bz_image(&LZOP[..50])).contains("lzop is cut short"));
         assert!(refused(&bz_image(b"nonsense")).contains("its compression is not known"));
         assert!(unpacked(b"\x7fELF").unwrap().is_none());
     }

@@ -152,7 +152,6 @@ fn from_plain(image: Image) -> Result<Opened, Error> {
         b"XenDump\0" => Err(Error::Unsupported("Xen dump")),
         [0xd0 | 0xd2 | 0xd3, 0xbe, 0xd0 | 0xd2 | 0xd3, 0xbe, ..]
         | [0xd1 | 0xd2, 0xba, 0xd1 | 0xd2, 0xba, ..] => Err(Error::Unsupported("VMware snapshot")),
-        [b'B', b'Z', b'h', ..] => Err(Error::Unsupported("bzip2")),
         [0x04, 0x22, 0x4d, 0x18, ..] => Err(Error::Unsupported("lz4")),
         _ => Err(Error::Unknown(magic[..have].to_vec())),
     }

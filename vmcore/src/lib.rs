@@ -14,6 +14,7 @@
 mod address;
 mod bpf;
 mod btf;
+pub mod bzip2;
 mod cgroup;
 mod code;
 mod cpus;

@@ -1,4 +1,4 @@
-//! A dump compressed as a whole (`.zst`, `.gz`, `.xz`): unpacked into a temporary file without a name.
+//! A dump compressed as a whole (`.zst`, `.gz`, `.xz`, `.bz2`): unpacked into a temporary file without a name.
 
 use crate::progress::{Progress, Step};
 use std::fs::File;
@@ -26,6 +26,7 @@ pub(super) fn unpack(packed: &File, limit: u64, progress: &Progress) -> Result<O
         }
         [0x1f, 0x8b, 8, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(lzma_rust2::XzReader::new(bytes, true)),
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41] => Box::new(crate::bzip2::Decoder::new(bytes)),
         _ => return Ok(None),
     };
     progress.begin(Step::Unpacking, packed.metadata().map_err(Failure::Io)?.len());

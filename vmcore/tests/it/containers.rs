@@ -260,7 +260,10 @@ fn packed_files_are_unpacked_on_the_way() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&plain).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    for (name, bytes) in [("zst", zstd::bulk::compress(&plain, 1).unwrap()), ("gz", gzip.finish().unwrap())] {
+    let zstd = zstd::bulk::compress(&plain, 1).unwrap();
+    let bzip2 = crate::bzip2::packed("-1", &plain);
+    let packed = [("zst", Some(zstd)), ("gz", Some(gzip.finish().unwrap())), ("bz2", bzip2)];
+    for (name, bytes) in packed.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
         let path = folder.path().join(name);
         std::fs::write(&path, &bytes).unwrap();
         check(&vmcore::open(&path).unwrap());

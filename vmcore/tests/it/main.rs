@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod builder;
+mod bzip2;
 mod containers;
 mod damage;
 mod facts;
