@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use goblin::elf::header::{EM_AARCH64, EM_X86_64};
+use goblin::elf::header::{EM_AARCH64, EM_PPC64, EM_RISCV, EM_X86_64};
 use goblin::elf::section_header::{SHT_NOBITS, SHT_RELA};
 
 use crate::elf::{Contents, Elf, Section, string_at};
@@ -106,7 +106,11 @@ fn fields(elf: &Elf, bytes: &[u8], number: usize) -> Result<Vec<Range<u64>>, Err
                 _ => true,
             };
             let at = if elf.relocatable { section.address.wrapping_add(offset) } else { offset };
-            let wide = matches!((elf.machine, kind), (EM_X86_64, 1 | 24) | (EM_AARCH64, 257 | 260));
+            // Of 64 bits, and R_RISCV_CALL, which are two instructions.
+            let wide = matches!(
+                (elf.machine, kind),
+                (EM_X86_64, 1 | 24) | (EM_AARCH64, 257 | 260) | (EM_RISCV, 2 | 18 | 19) | (EM_PPC64, 38)
+            );
             if elf.relocatable || moved {
                 fields.push(at..at.saturating_add(if wide { 8 } else { 4 }));
             }

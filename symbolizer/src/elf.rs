@@ -96,7 +96,12 @@ impl Elf {
         let head: Header = goblin::elf::Elf::parse_header(bytes).map_err(bad)?;
         let ctx = Ctx::new(head.container().map_err(bad)?, head.endianness().map_err(bad)?);
         if ctx.container != Container::Big || !ctx.le.is_little() {
-            return Err(Error::Unsupported("only 64-bit little-endian objects are read".into()));
+            let bits = if ctx.container == Container::Big { 64 } else { 32 };
+            let order = if ctx.le.is_little() { "little" } else { "big" };
+            let machine = header::machine_to_str(head.e_machine);
+            return Err(Error::Unsupported(format!(
+                "{bits}-bit {order}-endian {machine}; only 64-bit little-endian objects are read"
+            )));
         }
         let (offset, count) =
             (usize::try_from(head.e_shoff).unwrap_or(usize::MAX), usize::from(head.e_shnum));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use gimli::Dwarf;
-use goblin::elf::header::EM_X86_64;
+use goblin::elf::header::{EM_AARCH64, EM_X86_64};
 use goblin::elf::section_header::SHT_NOBITS;
 use report::{BuildId, Code};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,10 @@ use crate::vmlinuz;
 
 /// `struct module` has the name 24 bytes in (include/linux/module.h: state, list, name), on 64-bit machines.
 const NAME_IN_THIS_MODULE: usize = 24;
+
+/// `nop` of arm64 in memory. ftrace and alternatives begin as such, and where they lie vmlinux does not always tell: of
+/// some builds (Debian's 6.12) `__mcount_loc` and its relocations are zeros.
+const ARM64_NOP: [u8; 4] = 0xd503_201f_u32.to_le_bytes();
 
 /// What an object is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -323,10 +327,14 @@ impl Image {
         // Addresses that the ends of the line cut off are seen whole.
         let from = from.max(start.saturating_sub(3));
         let Some(text) = self.text(from, code.bytes.len() + 6)? else { return Ok(None) };
+        let nops = self.machine() == EM_AARCH64;
         let byte = |distance: i64| {
             let at = address.wrapping_add_signed(distance);
-            let byte = text.get(usize::try_from(at.checked_sub(from)?).ok()?)?;
-            (!self.may_differ(at).ok()?).then_some(*byte)
+            let place = usize::try_from(at.checked_sub(from)?).ok()?;
+            let byte = text.get(place)?;
+            let word = || text.get(place.checked_sub((at & 3) as usize)?..)?.first_chunk();
+            let patched = self.may_differ(at).ok()? || nops && word() == Some(&ARM64_NOP);
+            (!patched).then_some(*byte)
         };
         Ok(text::compare(code, byte, kernel))
     }

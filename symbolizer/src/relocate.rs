@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use goblin::elf::header::{EM_AARCH64, EM_X86_64};
+use goblin::elf::header::{EM_AARCH64, EM_LOONGARCH, EM_PPC64, EM_RISCV, EM_X86_64};
 use goblin::elf::section_header::{SHN_ABS, SHN_LORESERVE, SHN_UNDEF, SHT_REL, SHT_RELA};
 
 use crate::elf::{Elf, FIRST_BASE};
@@ -19,7 +19,8 @@ pub(crate) struct Relocator<'a> {
     values: Vec<Option<u64>>,
 }
 
-/// How one relocation changes the bytes: `S` symbol, `A` addend, `P` place (ELF specification).
+/// How one relocation changes the bytes: `S` symbol, `A` addend, `P` place (ELF specification). RISC-V and LoongArch
+/// write a difference as two relocations of one place.
 #[derive(Clone, Copy)]
 enum Change {
     Nothing,
@@ -27,7 +28,74 @@ enum Change {
     Absolute(usize),
     /// `S + A - P`, that many bytes.
     Relative(usize),
+    /// What is there and `S + A`, that many bytes, and what is more does not count.
+    Part(Op, usize),
+    /// The low six bits of a byte, which is an advance of a call frame.
+    Six(Op),
+    /// A ULEB128 of as many bytes as are there.
+    Leb(Op),
 }
+
+/// What becomes of what is there.
+#[derive(Clone, Copy)]
+enum Op {
+    Set,
+    Add,
+    Subtract,
+}
+
+impl Op {
+    fn of(self, old: u64, value: u64) -> u64 {
+        match self {
+            Op::Set => value,
+            Op::Add => old.wrapping_add(value),
+            Op::Subtract => old.wrapping_sub(value),
+        }
+    }
+}
+
+const OUTSIDE: &str = "relocation outside the section";
+
+impl Change {
+    /// Changes the field that `rest` begins with; `value` is `S + A`.
+    fn apply(self, value: u64, place: u64, rest: &mut [u8]) -> Result<(), &'static str> {
+        match self {
+            Change::Nothing => {}
+            Change::Absolute(width) | Change::Relative(width) => {
+                let relative = matches!(self, Change::Relative(_));
+                let value = if relative { value.wrapping_sub(place) } else { value };
+                let field = rest.get_mut(..width).ok_or(OUTSIDE)?;
+                if !fits(value, width) {
+                    return Err("relocation overflows its field");
+                }
+                field.copy_from_slice(&value.to_le_bytes()[..width]);
+            }
+            Change::Part(op, width) => {
+                let field = rest.get_mut(..width).ok_or(OUTSIDE)?;
+                let old = field.iter().rev().fold(0, |old, byte| old << 8 | u64::from(*byte));
+                field.copy_from_slice(&op.of(old, value).to_le_bytes()[..width]);
+            }
+            Change::Six(op) => {
+                let byte = rest.first_mut().ok_or(OUTSIDE)?;
+                *byte = *byte & 0xc0 | op.of((*byte & 0x3f).into(), value) as u8 & 0x3f;
+            }
+            Change::Leb(op) => {
+                let length = rest.iter().take(MAX_LEB).position(|byte| byte & 0x80 == 0).ok_or(OUTSIDE)? + 1;
+                let field = &mut rest[..length];
+                let old = field.iter().rev().fold(0, |old, byte| old << 7 | u64::from(byte & 0x7f));
+                let mut new = op.of(old, value);
+                for byte in field {
+                    *byte = *byte & 0x80 | new as u8 & 0x7f;
+                    new >>= 7;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a 64-bit number in LEB128.
+const MAX_LEB: usize = 10;
 
 impl<'a> Relocator<'a> {
     pub fn new(elf: &'a Elf, bytes: &'a [u8]) -> Result<Relocator<'a>, Error> {
@@ -59,22 +127,15 @@ impl<'a> Relocator<'a> {
                     section: name.clone(),
                 };
                 let change = change(self.elf.machine, kind).ok_or_else(unsupported)?;
-                let (width, place) = match change {
-                    Change::Nothing => continue,
-                    Change::Absolute(width) => (width, 0),
-                    Change::Relative(width) => (width, base.wrapping_add(offset)),
-                };
+                if let Change::Nothing = change {
+                    continue;
+                }
                 let damaged = |what: &str| Error::Elf(format!("{}: {what} at {offset:#x}", table.name));
                 let symbol = self.values.get((info >> 32) as usize).copied().flatten();
                 let symbol = symbol.ok_or_else(|| damaged("no such symbol for the relocation"))?;
-                let result = symbol.wrapping_add(addend).wrapping_sub(place);
-                let at = usize::try_from(offset).map_err(|_| damaged("relocation outside the section"))?;
-                let field = data.get_mut(at..).and_then(|rest| rest.get_mut(..width));
-                let field = field.ok_or_else(|| damaged("relocation outside the section"))?;
-                if !fits(result, width) {
-                    return Err(damaged("relocation overflows its field"));
-                }
-                field.copy_from_slice(&result.to_le_bytes()[..width]);
+                let rest = usize::try_from(offset).ok().and_then(|at| data.get_mut(at..)).unwrap_or_default();
+                let place = base.wrapping_add(offset);
+                change.apply(symbol.wrapping_add(addend), place, rest).map_err(damaged)?;
             }
         }
         Ok(())
@@ -135,16 +196,37 @@ fn value(elf: &Elf, section: usize, value: u64) -> Option<u64> {
     }
 }
 
-/// The types that debug sections use: x86-64 psABI table 4.9, "ELF for the Arm 64-bit Architecture" 5.7.4.
+/// The types that debug sections use: x86-64 psABI table 4.9, "ELF for the Arm 64-bit Architecture" 5.7.4, RISC-V psABI
+/// 8.5, OpenPOWER ELFv2 3.5.3, "ELF for the LoongArch Architecture".
 fn change(machine: u16, kind: u32) -> Option<Change> {
+    use Change::{Absolute, Leb, Nothing, Part, Relative, Six};
+    use Op::{Add, Set, Subtract};
     Some(match (machine, kind) {
-        (EM_X86_64 | EM_AARCH64, 0) | (EM_AARCH64, 256) => Change::Nothing,
-        (EM_X86_64, 1) | (EM_AARCH64, 257) => Change::Absolute(8),
-        (EM_X86_64, 10 | 11) | (EM_AARCH64, 258) => Change::Absolute(4),
-        (EM_AARCH64, 259) => Change::Absolute(2),
-        (EM_X86_64, 24) | (EM_AARCH64, 260) => Change::Relative(8),
-        (EM_X86_64, 2) | (EM_AARCH64, 261) => Change::Relative(4),
-        (EM_AARCH64, 262) => Change::Relative(2),
+        (EM_X86_64 | EM_AARCH64 | EM_RISCV | EM_PPC64 | EM_LOONGARCH, 0) | (EM_AARCH64, 256) => Nothing,
+        (EM_X86_64, 1) | (EM_AARCH64, 257) | (EM_RISCV | EM_LOONGARCH, 2) | (EM_PPC64, 38) => Absolute(8),
+        (EM_X86_64, 10 | 11) | (EM_AARCH64, 258) | (EM_RISCV | EM_PPC64 | EM_LOONGARCH, 1) => Absolute(4),
+        (EM_AARCH64, 259) => Absolute(2),
+        (EM_X86_64, 24) | (EM_AARCH64, 260) | (EM_PPC64, 44) | (EM_LOONGARCH, 109) => Relative(8),
+        (EM_X86_64, 2) | (EM_AARCH64, 261) | (EM_RISCV, 57) | (EM_PPC64, 26) | (EM_LOONGARCH, 99) => {
+            Relative(4)
+        }
+        (EM_AARCH64, 262) => Relative(2),
+        // R_RISCV_RELAX, R_LARCH_RELAX: the kernel loads the code as it is.
+        (EM_RISCV, 51) | (EM_LOONGARCH, 100) => Nothing,
+        // ADD8 to ADD64 and SUB8 to SUB64; LoongArch has some of 24 bits between.
+        (EM_RISCV, 33..=36) => Part(Add, 1 << (kind - 33)),
+        (EM_RISCV, 37..=40) => Part(Subtract, 1 << (kind - 37)),
+        (EM_LOONGARCH, 47 | 48) => Part(Add, 1 << (kind - 47)),
+        (EM_LOONGARCH, 50 | 51) => Part(Add, 4 << (kind - 50)),
+        (EM_LOONGARCH, 52 | 53) => Part(Subtract, 1 << (kind - 52)),
+        (EM_LOONGARCH, 55 | 56) => Part(Subtract, 4 << (kind - 55)),
+        (EM_RISCV, 54..=56) => Part(Set, 1 << (kind - 54)),
+        (EM_RISCV, 53) => Six(Set),
+        (EM_LOONGARCH, 105) => Six(Add),
+        (EM_RISCV, 52) | (EM_LOONGARCH, 106) => Six(Subtract),
+        (EM_RISCV, 60) => Leb(Set),
+        (EM_LOONGARCH, 107) => Leb(Add),
+        (EM_RISCV, 61) | (EM_LOONGARCH, 108) => Leb(Subtract),
         _ => return None,
     })
 }
@@ -153,4 +235,41 @@ fn change(machine: u16, kind: u32) -> Option<Change> {
 fn fits(value: u64, width: usize) -> bool {
     let bits = width as u32 * 8;
     bits == 64 || value >> bits == 0 || (value as i64) >> (bits - 1) == -1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Applies relocations of one place, in order.
+    fn after(machine: u16, place: &[u8], relocations: &[(u32, u64)]) -> Vec<u8> {
+        let mut bytes = place.to_vec();
+        for &(kind, value) in relocations {
+            change(machine, kind).unwrap().apply(value, 0x1000, &mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    #[test]
+    fn differences_of_two_relocations_are_as_the_abi_says() {
+        // What wraps before the second one is right after it; neighbours are left alone.
+        assert_eq!(after(EM_RISCV, &[0, 0, 7], &[(34, 0x1_2345), (38, 0x1_2301)]), [0x44, 0, 7]);
+        assert_eq!(after(EM_RISCV, &[9, 7], &[(54, 0x250), (37, 0x240)]), [0x10, 7]);
+        assert_eq!(after(EM_RISCV, &[0xc0], &[(53, 0x155), (52, 0x150)]), [0xc5]);
+        // R_RISCV_SET_ULEB128 and R_RISCV_SUB_ULEB128: as long as it was.
+        assert_eq!(after(EM_RISCV, &[0x80, 0x80, 0, 7], &[(60, 0x1234), (61, 0x1000)]), [0xb4, 0x84, 0, 7]);
+        assert_eq!(after(EM_LOONGARCH, &[0x81, 0], &[(107, 0x300), (108, 0x201)]), [0x80, 0x02]);
+        assert_eq!(after(EM_LOONGARCH, &[0; 4], &[(50, 0x20), (55, 0x1c)]), [4, 0, 0, 0]);
+        assert_eq!(after(EM_PPC64, &[0; 4], &[(26, 0x1010)]), [0x10, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_field_that_is_cut_or_too_small_is_refused() {
+        let apply =
+            |machine, kind, value, bytes: &mut [u8]| change(machine, kind).unwrap().apply(value, 0, bytes);
+        assert_eq!(apply(EM_RISCV, 35, 1, &mut [0; 3]), Err(OUTSIDE));
+        assert_eq!(apply(EM_RISCV, 60, 1, &mut [0x80; 12]), Err(OUTSIDE));
+        assert_eq!(apply(EM_RISCV, 53, 1, &mut []), Err(OUTSIDE));
+        assert_eq!(apply(EM_PPC64, 1, 1 << 40, &mut [0; 4]), Err("relocation overflows its field"));
+    }
 }

@@ -41,3 +41,23 @@ fn an_unknown_relocation_is_an_error_that_names_it() {
     let text = "a.ko: .debug_info: relocation type 999 of machine 183 is not supported";
     assert_eq!(chain(&error), text);
 }
+
+/// ftrace has made its two `nop` a `mov` and a `bl`; the rest of the printed words is the image's.
+#[test]
+fn instructions_that_begin_as_nops_prove_nothing_against_the_image() {
+    let image = Image::open(&object()).unwrap();
+    let (_, start, _) = image.sections().into_iter().find(|(name, ..)| name == ".text").unwrap();
+    let mut bytes = std::fs::read(object()).unwrap();
+    let text = image.text(start, 16).unwrap().unwrap().into_owned();
+    let at = bytes.windows(text.len()).position(|window| window == text).unwrap();
+    let nop = 0xd503_201f_u32.to_le_bytes();
+    bytes[at + 4..at + 12].copy_from_slice(&[nop, nop].concat());
+    let image = Image::parse(bytes, Path::new("a.ko")).unwrap();
+    let words: Vec<[u8; 4]> = [0xaa1e_03e9_u32, 0x9400_1234].map(u32::to_be_bytes).to_vec();
+    let own = |at: usize| text[at..at + 4].iter().rev().copied().collect::<Vec<u8>>();
+    let printed = [own(0), words.concat(), own(12)].concat();
+    let code = report::Code { bytes: printed, unit: 4, mark: Some(0) };
+    let found = image.compare_code(start, &code).unwrap().unwrap();
+    assert_eq!((found.compared, found.equal), (8, 8));
+    assert!(found.is_proof());
+}
