@@ -75,10 +75,12 @@ pub async fn open(setup: &Setup) -> Result<AppState, Error> {
     let data: &Path = &setup.data;
     secrets::folder(data)?;
     let lock = lock(&data.join("lock"))?;
-    let (store, mut custody) = Store::open(data).await?;
+    let (store, custody) = Store::open(data).await?;
     let key = secrets::signing_key(data)?;
-    let service = store::service::open(&mut custody, ServiceId::new(random::bytes()), now_us()).await?;
-    store::service::publish(&mut custody, &key.public(), now_us()).await?;
+    let mut first = custody.acquire().await?;
+    let service = store::service::open(&mut first, ServiceId::new(random::bytes()), now_us()).await?;
+    store::service::publish(&mut first, &key.public(), now_us()).await?;
+    drop(first);
     let mut main = store.write().await?;
     let new_tokens = secrets::first_tokens(data, &mut main).await?;
     job::release_all(&mut main).await?;

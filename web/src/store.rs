@@ -62,13 +62,12 @@ pub struct Store {
 
 impl Store {
     /// Opens both databases below `data`, creates them if need be, and brings their tables up to date. The
-    /// connection that comes back is custody's only writer.
-    pub async fn open(data: &Path) -> Result<(Store, sqlx::SqliteConnection)> {
+    /// one connection that comes back is custody's only writer.
+    pub async fn open(data: &Path) -> Result<(Store, SqlitePool)> {
         let custody = options(&data.join("custody.db"));
         // A larger page holds a coded log of the usual 8 KB with fewer overflow pages.
-        let mut writer =
-            connect(&custody.clone().synchronous(SqliteSynchronous::Full).page_size(8192)).await?;
-        CUSTODY.run(&mut writer).await?;
+        let writer = pool(custody.clone().synchronous(SqliteSynchronous::Full).page_size(8192), 1).await?;
+        CUSTODY.run(&writer).await?;
 
         let main = options(&data.join("lastwords.db"));
         // Lost work is read again, since the cursor is in the same file: no fsync at each commit.
@@ -139,11 +138,42 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .pragma("mmap_size", "268435456")
 }
 
-async fn connect(options: &SqliteConnectOptions) -> Result<sqlx::SqliteConnection> {
-    use sqlx::ConnectOptions;
-    options.connect().await
+/// Connections that live as long as the service, but for one whose transaction could not be ended: with a full disk
+/// SQLite rolls back by itself (`SQLITE_FULL`), sqlx does not see it, and the connection would begin none ever after.
+async fn pool(options: SqliteConnectOptions, connections: u32) -> Result<SqlitePool> {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .before_acquire(|connection, _| {
+            let sound = !sqlx::Connection::is_in_transaction(connection);
+            Box::pin(async move { Ok(sound) })
+        })
+        .connect_with(options)
+        .await
 }
 
-async fn pool(options: SqliteConnectOptions, connections: u32) -> Result<SqlitePool> {
-    SqlitePoolOptions::new().max_connections(connections).connect_with(options).await
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_was_full_is_written_to_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, custody) = Store::open(folder.path()).await.unwrap();
+        for pool in [&custody, &store.main_writer] {
+            sqlx::query("CREATE TABLE filling (bytes BLOB)").execute(pool).await.unwrap();
+            let fill = "INSERT INTO filling VALUES (zeroblob(1000000))";
+            // No more pages than there are: what a full disk is to SQLite, for as long as this connection lives.
+            sqlx::query("PRAGMA max_page_count = 1").execute(pool).await.unwrap();
+            let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+            let error = sqlx::query(fill).execute(&mut *transaction).await.unwrap_err();
+            assert!(is_full(&error), "{error}");
+            drop(transaction);
+
+            let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+            sqlx::query(fill).execute(&mut *transaction).await.unwrap();
+            transaction.commit().await.unwrap();
+        }
+    }
 }

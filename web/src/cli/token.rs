@@ -154,6 +154,6 @@ async fn open(data: &Path) -> anyhow::Result<Store> {
     ensure!(data.join("custody.db").exists(), "there is no service in {}", data.display());
     let (store, custody) =
         Store::open(data).await.with_context(|| format!("opening the data folder {}", data.display()))?;
-    drop(custody);
+    custody.close().await;
     Ok(store)
 }

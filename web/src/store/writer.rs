@@ -15,7 +15,7 @@ use handover::key::SigningKey;
 use handover::manifest::Manifest;
 use handover::receipt::Envelope;
 use handover::{EvidenceId, ServiceId};
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{Connection, SqlitePool};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::Result;
@@ -121,9 +121,9 @@ pub struct Signer {
 }
 
 impl Writer {
-    /// Starts the writer on its connection. It ends, and closes the connection, by [`Ask::Stop`] or when the last
+    /// Starts the writer on its one connection. It ends, and closes the connection, by [`Ask::Stop`] or when the last
     /// door is dropped.
-    pub fn start(connection: SqliteConnection, signer: Signer) -> Writer {
+    pub fn start(connection: SqlitePool, signer: Signer) -> Writer {
         let (queue, requests) = mpsc::channel(QUEUE);
         let state = Arc::new(State { proven: Mutex::new(None), committed: Notify::new() });
         tokio::spawn(run(connection, signer, requests, Arc::clone(&state)));
@@ -151,7 +151,7 @@ impl Writer {
 }
 
 async fn run(
-    mut connection: SqliteConnection,
+    connection: SqlitePool,
     signer: Signer,
     mut requests: mpsc::Receiver<Request>,
     state: Arc<State>,
@@ -165,7 +165,7 @@ async fn run(
         }
         let (asks, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|r| (r.ask, r.reply)).unzip();
         let stopping = asks.iter().any(|ask| matches!(ask, Ask::Stop));
-        let committed = commit(&mut connection, &signer, asks).await;
+        let committed = commit(&connection, &signer, asks).await;
         let now = committed.is_ok().then(Instant::now);
         *state.proven.lock().unwrap_or_else(PoisonError::into_inner) = now;
         let answers = match committed {
@@ -179,13 +179,13 @@ async fn run(
             }
         };
         if stopping {
-            close(connection).await;
+            connection.close().await;
             send(replies, answers);
             return;
         }
         send(replies, answers);
     }
-    close(connection).await;
+    connection.close().await;
 }
 
 fn refusal(error: &sqlx::Error) -> Refused {
@@ -199,13 +199,7 @@ fn send(replies: Vec<oneshot::Sender<Answer>>, answers: Vec<Answer>) {
     }
 }
 
-async fn close(connection: SqliteConnection) {
-    if let Err(error) = connection.close().await {
-        tracing::warn!(%error, "closing custody.db");
-    }
-}
-
-async fn commit(connection: &mut SqliteConnection, signer: &Signer, asks: Vec<Ask>) -> Result<Vec<Answer>> {
+async fn commit(connection: &SqlitePool, signer: &Signer, asks: Vec<Ask>) -> Result<Vec<Answer>> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut answers = Vec::with_capacity(asks.len());
     for ask in asks {
