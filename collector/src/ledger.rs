@@ -1,7 +1,8 @@
 //! The boot ledger: every boot that the agent saw, and how the one before ended.
 //!
-//! `boots/<boot id>.json` is written once at the first run in a boot. `boots/<boot id>.clean` is written by the
-//! stopping unit and by nothing else, so that a clean end is never guessed; and a missing one says something only
+//! `boots/<boot id>.json` is written at the first run in a boot, and again when the clock was set since: records have the
+//! time of their death, and a machine without a clock begins in 1970. `boots/<boot id>.clean` is written by the stopping
+//! unit and by nothing else, so that a clean end is never guessed; and a missing one says something only
 //! of a boot in which that unit was armed. Wall time alone decides nothing: boots are ordered by their number.
 
 use std::io;
@@ -27,6 +28,9 @@ const BOOTS: usize = 400;
 /// the ledger: a clock that was set late in the boot, and the seconds between a panic and its record.
 const SLACK_US: i64 = 300_000_000;
 
+/// A start that moved by more, µs, says that the clock was set: `btime` has whole seconds, and a clock is steered slowly.
+const STEP_US: u64 = 10_000_000;
+
 /// `WDIOF_CARDRESET` of `include/uapi/linux/watchdog.h`: the watchdog caused the last reset.
 const CARDRESET: u64 = 0x20;
 
@@ -37,7 +41,7 @@ pub struct Boot {
     pub id: BootId,
     /// Counts from 1 over the boots that the agent saw.
     pub ordinal: u64,
-    /// When it began, by the clock of its first run, µs since 1970 UTC.
+    /// When it began, by the clock as it was set last, µs since 1970 UTC.
     pub started_us: i64,
     /// The machine in it.
     pub machine: Machine,
@@ -62,7 +66,7 @@ impl Ledger {
         Ok(Ledger::at(disk, &folder, root, boot, boots))
     }
 
-    /// Reads the ledger and enters the running boot, if it is new. `marks` says that the stopping unit runs us.
+    /// Reads the ledger and enters the running boot, if it is new or its clock was set since. `marks` says that the stopping unit runs us.
     pub fn open(
         disk: &dyn Disk,
         spool: &Path,
@@ -74,10 +78,11 @@ impl Ledger {
         let folder = spool.join("boots");
         let mut boots = read(disk, &folder)?;
         let known = boots.iter().position(|boot| boot.id == host.boot);
-        if host.boot != BootId::ZERO && known.is_none_or(|n| marks && !boots[n].marks) {
-            let ordinal = match known {
-                Some(n) => boots.remove(n).ordinal,
-                None => boots.last().map_or(1, |boot| boot.ordinal + 1),
+        let news = |boot: &Boot| marks && !boot.marks || boot.started_us.abs_diff(started_us) > STEP_US;
+        if host.boot != BootId::ZERO && known.is_none_or(|n| news(&boots[n])) {
+            let (ordinal, marks) = match known.map(|n| boots.remove(n)) {
+                Some(boot) => (boot.ordinal, marks || boot.marks),
+                None => (boots.last().map_or(1, |boot| boot.ordinal + 1), marks),
             };
             let boot = Boot { id: host.boot, ordinal, started_us, machine: host.machine.clone(), marks };
             enter(disk, spool, &folder, &boot)?;

@@ -88,6 +88,24 @@ fn a_boot_that_no_run_saw_is_not_taken_for_the_one_before_it() {
 }
 
 #[test]
+fn a_boot_that_began_before_its_clock_was_set_is_known_by_its_crash() {
+    let (node, service) = (Node::new(), Service::start());
+    boot(&node, FIRST, 5);
+    mark(&node, false);
+    // The clock is set; the next run sees when the boot really began, and whose end is marked.
+    boot(&node, FIRST, DIED - 27);
+    node.run(&node.config(None));
+    node.crash();
+    let (summary, record) = next(&node, &service);
+    let manifest = service.manifest(&summary.found[0].evidence);
+    assert_eq!((manifest.dead_boot.id, manifest.dead_boot.basis.as_str()), (id(FIRST), "ledger"));
+    assert_eq!((record.ordinal, record.previous.unwrap().ending), (2, Ending::Crash));
+
+    let boots = fs::read_to_string(node.spool().join(format!("boots/{}.json", id(FIRST)))).unwrap();
+    assert!(boots.contains("\"marks\": true"), "{boots}");
+}
+
+#[test]
 fn a_marked_end_is_clean_and_nothing_is_asked() {
     let (node, service) = (node(), Service::start());
     node.record("console-ramoops-0", DIED, "[   20.000000] all went well\n");
