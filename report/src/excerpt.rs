@@ -9,6 +9,7 @@ use crate::census::Census;
 use crate::log::Log;
 use crate::profile::Profile;
 use crate::scan;
+use crate::wrapping::Inside;
 
 /// A log up to this size is kept whole. Log buffers have 128 KiB to 16 MiB, nearly always less than 2; what is larger
 /// is a collection of boots or days, most of it quiet.
@@ -126,10 +127,11 @@ fn chunk(text: &[u8], profile: Profile, (log, starts): &mut (Log, Vec<usize>)) {
     log.clear();
     starts.clear();
     let piece = log.piece("");
+    let inside = Inside::of(text, profile);
     log.reserve(0, text.len());
     let mut start = 0;
     for end in memchr::memchr_iter(b'\n', text).chain([text.len()]) {
-        log.push(&text[start..end], 0, piece, profile);
+        log.push(&text[start..end], inside, 0, piece, profile);
         starts.push(start);
         start = end + 1;
     }

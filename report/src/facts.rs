@@ -109,7 +109,8 @@ impl Facts {
     fn frame(&mut self, text: &str, index: usize) -> bool {
         // Most lines of a log are none; a few words tell.
         let plus = memchr::memchr(b'+', text.as_bytes()).is_some_and(|at| text[at..].starts_with("+0x"));
-        let decoded = || text.split_once(" (").is_some_and(|(_, rest)| shape::is_place(rest.as_bytes()));
+        let place = || memchr::memchr(b'(', text.as_bytes()).map(|at| &text.as_bytes()[at + 1..]);
+        let decoded = || place().is_some_and(shape::is_place);
         let trimmed = text.trim_ascii_start();
         if !plus && !trimmed.starts_with(['?', '0', '[', '(', '<']) && !decoded() {
             return false;

@@ -203,13 +203,14 @@ fn word_after<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
     use crate::profile::Profile;
+    use crate::wrapping::Inside;
 
     #[track_caller]
     pub(super) fn check(text: &str, expected: &[(Family, bool, &str)]) -> Vec<Finding> {
         let mut log = Log::default();
         let piece = log.piece("");
         for (number, line) in text.lines().enumerate() {
-            log.push(line.as_bytes(), number as u32 + 1, piece, Profile::Production);
+            log.push(line.as_bytes(), Inside::Nothing, number as u32 + 1, piece, Profile::Production);
         }
         let findings = read(&log);
         let found: Vec<_> = findings.iter().map(|f| (f.family, f.fatal, f.key.as_str())).collect();

@@ -10,7 +10,7 @@ use crate::note::Note;
 use crate::profile::Profile;
 use crate::pstore::{self, Found, PartHeader, Reason, header::split_ecc};
 use crate::read::Piece;
-use crate::wrapping;
+use crate::wrapping::{self, Inside};
 
 /// The joined log and what was learned on the way.
 pub(crate) struct Joined {
@@ -97,8 +97,10 @@ pub(crate) fn join(pieces: &[Piece<'_>], profile: Profile) -> Joined {
         log.piece(piece.name);
     }
     log.reserve(merged.len(), merged.iter().map(|line| line.text.len() + 1).sum());
+    let inside: Vec<Inside> = texts.iter().map(|text| Inside::of(text, profile)).collect();
     for (number, line) in merged.iter().enumerate() {
-        log.push(line.text, number as u32 + 1, line.piece.min(usize::from(u16::MAX)) as u16, profile);
+        let piece = line.piece.min(usize::from(u16::MAX)) as u16;
+        log.push(line.text, inside[line.piece], number as u32 + 1, piece, profile);
         if line.hole.is_some() {
             log.mark_hole();
         }

@@ -159,10 +159,8 @@ impl Stamp {
             rest = behind.strip_prefix(b">")?;
         }
         let (seconds, behind) = decimal(skip_blanks(rest.strip_prefix(b"[")?))?;
-        let fraction = behind.strip_prefix(b".")?;
-        let length = digits(fraction);
-        let micros = micros(&fraction[..length]);
-        rest = fraction[length..].strip_prefix(b"]").filter(|_| length > 0)?;
+        let (micros, behind) = micros(behind.strip_prefix(b".")?)?;
+        rest = behind.strip_prefix(b"]")?;
         let time = KernelTime(seconds.saturating_mul(1_000_000).saturating_add(micros));
         if let Some(message) = rest.strip_prefix(b" ") {
             return Some(Stamp {
@@ -213,9 +211,18 @@ pub(crate) fn number(digits: &[u8]) -> u64 {
     digits.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
 }
 
-/// The digits behind the point, as microseconds.
-fn micros(digits: &[u8]) -> u64 {
-    (0..6).fold(0, |sum, at| sum * 10 + digits.get(at).map_or(0, |digit| u64::from(digit - b'0')))
+/// The digits behind the point, as microseconds, and what stands behind them. None when there is none.
+fn micros(text: &[u8]) -> Option<(u64, &[u8])> {
+    // Every kernel prints six.
+    if let Some((six, behind)) = text.split_first_chunk::<6>()
+        && six.iter().all(u8::is_ascii_digit)
+        && !behind.first().is_some_and(u8::is_ascii_digit)
+    {
+        return Some((number(six), behind));
+    }
+    let length = digits(text);
+    let digit = |at| if at < length { u64::from(text[at] - b'0') } else { 0 };
+    (length > 0).then(|| ((0..6).fold(0, |sum, at| sum * 10 + digit(at)), &text[length..]))
 }
 
 #[cfg(test)]

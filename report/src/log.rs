@@ -11,7 +11,7 @@ use crate::line::{Before, Caller, Prefix};
 use crate::note::Note;
 use crate::profile::Profile;
 use crate::shape;
-use crate::wrapping;
+use crate::wrapping::Inside;
 
 /// Time since boot as the kernel printed it, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -81,17 +81,14 @@ impl Log {
         self.text.reserve_exact(bytes.min(TEXT_MAX));
     }
 
-    /// Takes one line (no line feed in it); its number is that of the source.
-    pub(crate) fn push(&mut self, raw: &[u8], number: u32, piece: u16, profile: Profile) {
+    /// Takes one line (no line feed in it) of a text; its number is that of the source.
+    pub(crate) fn push(&mut self, raw: &[u8], inside: Inside, number: u32, piece: u16, profile: Profile) {
         let start = self.text.len();
         if start + raw.len() >= TEXT_MAX {
             return;
         }
-        // Carriage returns go before anything else looks: serial consoles end lines with `\r\n`, or with several.
-        match profile {
-            Profile::Production => wrapping::push(raw, &mut self.text),
-            Profile::Scoring => self.text.extend(raw.iter().filter(|byte| **byte != b'\r')),
-        }
+        // Before anything else looks.
+        inside.push(raw, &mut self.text);
         let end = self.text.len();
         self.text.push(b'\n');
         let prefix = Prefix::read(&self.text[start..end], profile, self.before());

@@ -90,8 +90,16 @@ pub(crate) fn is_heading(line: &[u8]) -> bool {
 /// 5.18), and the module inside the parentheses.
 pub(crate) fn frame(line: &[u8], profile: Profile) -> Option<(&str, Option<&str>)> {
     match profile {
-        Profile::Production => arm_frame(line).or_else(|| plain_frame(line)).or_else(|| decoded_frame(line)),
-        Profile::Scoring => plain_frame(line),
+        Profile::Production => match named_frame(line) {
+            Some((name, b'+')) => Some((name, None)),
+            // arm's newer form may have a compiler's suffix there.
+            Some((name, _)) => arm_frame(line).or(Some((name, None))),
+            None => arm_frame(line).or_else(|| decoded_frame(line)),
+        },
+        Profile::Scoring => match named_frame(line) {
+            Some((name, _)) => Some((name, None)),
+            None => old_arm_frame(line),
+        },
     }
 }
 
@@ -147,9 +155,9 @@ fn is_tail(rest: &[u8]) -> bool {
             || module.starts_with(b" [") && memchr::memchr(b']', module) == Some(module.len() - 1))
 }
 
-fn plain_frame(line: &[u8]) -> Option<(&str, Option<&str>)> {
-    let start = skip_blanks(line);
-    let mut rest = start;
+/// ` [<addr>] foo+0x12/0x40`: the name, and the `+` or `.` behind it.
+fn named_frame(line: &[u8]) -> Option<(&str, u8)> {
+    let mut rest = skip_blanks(line);
     for _ in 0..2 {
         match counter(rest).and_then(|behind| behind.strip_prefix(b" ")) {
             Some(behind) => rest = behind,
@@ -157,11 +165,14 @@ fn plain_frame(line: &[u8]) -> Option<(&str, Option<&str>)> {
         }
     }
     let name = word(rest);
-    if !name.is_empty() && matches!(rest.get(name.len()), Some(b'+' | b'.')) {
-        return Some((name, None));
-    }
-    // arm: the top frame is only in the link register.
-    let rest = counter(start)?.strip_prefix(b" (")?;
+    let behind = *rest.get(name.len())?;
+    (!name.is_empty() && matches!(behind, b'+' | b'.')).then_some((name, behind))
+}
+
+/// `[<addr>] (foo) from [<addr>] (bar+0x12/0x40)`: arm's top frame is only in the link register. The convention keeps the
+/// suffix of its name.
+fn old_arm_frame(line: &[u8]) -> Option<(&str, Option<&str>)> {
+    let rest = counter(skip_blanks(line))?.strip_prefix(b" (")?;
     let end = memchr::memchr(b')', rest)?;
     let top = std::str::from_utf8(&rest[..end]).ok()?;
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');

@@ -26,19 +26,25 @@ pub(crate) fn read(line: &[u8]) -> Option<Prefix> {
 /// `log -m` the level, vendors of phones who printed it, journald's short-monotonic host and process
 /// (`[   12.345678] host kernel: text`).
 pub(crate) fn behind_stamp(line: &[u8], mut prefix: Prefix) -> Prefix {
-    let rest = |prefix: &Prefix| &line[prefix.length..line.len().min(prefix.length + PREFIX_MAX)];
-    if let Some((level, length)) = level(rest(&prefix)) {
+    if let Some((level, length)) = level(&line[prefix.length..]) {
         prefix = Prefix { level: Some(level), length: prefix.length + length, ..prefix };
     }
-    if prefix.caller == Caller::Console
-        && let Some((caller, length)) = spaced_caller(rest(&prefix))
-    {
-        return Prefix { caller, length: prefix.length + length, ..prefix };
+    let rest = &line[prefix.length..line.len().min(prefix.length + PREFIX_MAX)];
+    match rest.first() {
+        // A frame, a stack's marker, a register.
+        Some(b' ') if !matches!(rest.get(1), Some(b'[' | b'(' | b'.')) => return prefix,
+        Some(b'R' | b'C') if rest.get(3) == Some(&b':') => return prefix,
+        Some(b'[') if prefix.caller == Caller::Console => {
+            if let Some((caller, length)) = spaced_caller(rest) {
+                return Prefix { caller, length: prefix.length + length, ..prefix };
+            }
+        }
+        _ => {}
     }
-    if let Some(length) = phone(rest(&prefix)) {
+    if let Some(length) = phone(rest) {
         return Prefix { length: prefix.length + length, ..prefix };
     }
-    match process(rest(&prefix)) {
+    match process(rest) {
         Some((true, length)) => Prefix { length: prefix.length + length, ..prefix },
         Some((false, _)) => Prefix { caller: Caller::Program, ..prefix },
         None => prefix,
@@ -151,19 +157,11 @@ fn syslog(line: &[u8]) -> Option<Prefix> {
     Some(Prefix { level: prefix.level.or(Some(level)), ..prefix })
 }
 
-/// `host kernel: ` or `host name[12]: `, in small systems with `kern.warn ` between: is it the kernel's, and how long is
-/// it?
+/// `host kernel: ` or `host name[12]: `: is it the kernel's, and how long is it?
 pub(crate) fn process(text: &[u8]) -> Option<(bool, usize)> {
-    let mut host = memchr::memchr(b' ', text).filter(|length| *length > 0)?;
-    let mut rest = &text[host + 1..];
-    let mut end = memchr::memchr(b' ', rest)?;
-    if let Some(dot) = memchr::memchr(b'.', &rest[..end])
-        && FACILITIES.contains(&&rest[..dot])
-    {
-        host += 1 + end;
-        rest = &text[host + 1..];
-        end = memchr::memchr(b' ', rest)?;
-    }
+    let host = memchr::memchr(b' ', text).filter(|length| *length > 0)?;
+    let rest = &text[host + 1..];
+    let end = memchr::memchr(b' ', rest)?;
     let name = rest[..end].strip_suffix(b":")?;
     if name == b"kernel" {
         return Some((true, host + 1 + end + 1));
@@ -173,6 +171,7 @@ pub(crate) fn process(text: &[u8]) -> Option<(bool, usize)> {
 
 /// What follows a date: a process name, and then perhaps the kernel's own stamp.
 fn after_date(line: &[u8], date: usize) -> Option<Prefix> {
+    let date = date + host_before_facility(line.get(date..)?);
     let rest = line.get(date..)?;
     match process(&rest[..rest.len().min(PREFIX_MAX)]) {
         Some((true, length)) => Some(stamped(line, date + length)),
@@ -180,6 +179,14 @@ fn after_date(line: &[u8], date: usize) -> Option<Prefix> {
         // A process without a number: `host name: text`.
         None => named_program(rest).then(|| plain(date, Caller::Program)),
     }
+}
+
+/// Small systems say `host kern.warn kernel: text`: the length of the host, when the facility follows it.
+fn host_before_facility(text: &[u8]) -> usize {
+    let Some(host) = memchr::memchr(b' ', text) else { return 0 };
+    let facility = text[host + 1..].split(|byte| matches!(byte, b'.' | b' ')).next().unwrap_or(b"");
+    let dotted = text.get(host + 1 + facility.len()) == Some(&b'.');
+    if dotted && FACILITIES.contains(&facility) { host + 1 } else { 0 }
 }
 
 fn named_program(text: &[u8]) -> bool {

@@ -1,11 +1,12 @@
 //! What people and programs put around the lines of a log on its way to us: colour, quotes, containers, dates.
 //!
-//! What stands inside a line goes when the line is taken in ([`push`]), what stands before the kernel's own prefix is
+//! What stands inside a line goes when the line is taken in ([`Inside`]), what stands before the kernel's own prefix is
 //! passed over ([`length`]). A wrapping that other text could begin with too counts only when the kernel's stamp follows.
 
 use std::borrow::Cow;
 
 use crate::line::{Stamp, digits};
+use crate::profile::Profile;
 use crate::source;
 
 /// A text of more bytes is not decoded: what a Windows shell wrote of a log is twice as long as the log.
@@ -28,18 +29,58 @@ pub(crate) fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(text.into_bytes())
 }
 
-/// Takes a line in: without carriage returns, without the escape sequences of a terminal, with what HTML made of
-/// `<`, `>` and `&` put back, and with plain blanks.
-pub(crate) fn push(line: &[u8], into: &mut Vec<u8>) {
+/// What of a text's lines has to go when they are taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inside {
+    /// Nothing: it is as the kernel wrote it.
+    Nothing,
+    /// Carriage returns: serial consoles end lines with `\r\n`, or with several.
+    Returns,
+    /// Those, the escape sequences of a terminal, what HTML made of `<`, `>` and `&`, and blanks that are none.
+    All,
+}
+
+impl Inside {
+    /// Looks through a whole text, so that nothing is looked for in the lines of most.
+    pub(crate) fn of(text: &[u8], profile: Profile) -> Inside {
+        let returns = || memchr::memchr(b'\r', text).is_some();
+        let others = || {
+            memchr::memchr(ESCAPE, text).is_some()
+                || memchr::memmem::find(text, NBSP).is_some()
+                || memchr::memchr_iter(b'&', text).any(|at| entity(&text[at..]).is_some())
+        };
+        match profile {
+            Profile::Production if others() => Inside::All,
+            _ if returns() => Inside::Returns,
+            _ => Inside::Nothing,
+        }
+    }
+
+    /// Takes a line in.
+    pub(crate) fn push(self, line: &[u8], into: &mut Vec<u8>) {
+        match self {
+            Inside::Nothing => into.extend_from_slice(line),
+            Inside::Returns => into.extend(line.iter().filter(|byte| **byte != b'\r')),
+            Inside::All => push(line, into),
+        }
+    }
+}
+
+fn push(line: &[u8], into: &mut Vec<u8>) {
     let mut rest = line;
-    while let Some(at) = memchr::memchr3(b'\r', ESCAPE, b'&', rest).into_iter().chain(nbsp(rest)).min() {
+    let special = |rest: &[u8]| {
+        let odd = memchr::memchr3(b'\r', ESCAPE, NBSP[0], rest);
+        odd.into_iter().chain(memchr::memchr(b'&', rest)).min()
+    };
+    while let Some(at) = special(rest) {
         into.extend_from_slice(&rest[..at]);
         rest = &rest[at..];
         let (with, length) = match rest[0] {
             b'\r' => (&b""[..], 1),
             ESCAPE => (&b""[..], escape(rest)),
             b'&' => entity(rest).unwrap_or((b"&", 1)),
-            _ => (&b" "[..], NBSP.len()),
+            _ if rest.starts_with(NBSP) => (&b" "[..], NBSP.len()),
+            _ => (&rest[..1], 1),
         };
         into.extend_from_slice(with);
         rest = &rest[length..];
@@ -50,11 +91,6 @@ pub(crate) fn push(line: &[u8], into: &mut Vec<u8>) {
 const ESCAPE: u8 = 0x1b;
 /// The blank that web pages and word processors do not break.
 const NBSP: &[u8] = "\u{a0}".as_bytes();
-
-fn nbsp(line: &[u8]) -> Option<usize> {
-    let at = memchr::memchr(NBSP[0], line)?;
-    memchr::memmem::find(&line[at..], NBSP).map(|behind| at + behind)
-}
 
 /// The length of the escape sequence at the start of `text` (ECMA-48): `ESC [ parameters final`, `ESC ] … BEL`, or two or
 /// three bytes. What was cut off is dropped.
@@ -225,7 +261,7 @@ mod tests {
             ("\u{1b}", ""),
         ] {
             let mut text = Vec::new();
-            push(line.as_bytes(), &mut text);
+            Inside::of(line.as_bytes(), Profile::Production).push(line.as_bytes(), &mut text);
             assert_eq!(String::from_utf8_lossy(&text), expected);
         }
     }
