@@ -24,6 +24,9 @@ pub type AppState = Arc<App>;
 /// Uploads that are decoded at once, each to at most 16 MiB.
 const UPLOADS: usize = 32;
 
+/// Large uploads that are decoded and digested at once: 64 GiB take a minute of a processor, and 2 MiB can hold them.
+const CHECKS: usize = 2;
+
 /// The service.
 #[derive(Debug)]
 pub struct App {
@@ -43,6 +46,8 @@ pub struct App {
     pub open_to_local_readers: bool,
     /// Free places for decoding uploads.
     pub uploads: Semaphore,
+    /// Free places for checking large uploads.
+    pub checks: Semaphore,
     /// Large uploads that somebody writes to.
     pub busy: Busy,
     /// Wakes the worker that finds source lines.
@@ -97,6 +102,7 @@ pub async fn open(setup: &Setup) -> Result<AppState, Error> {
         key: key_id,
         open_to_local_readers: setup.open_to_local_readers,
         uploads: Semaphore::new(UPLOADS),
+        checks: Semaphore::new(CHECKS),
         busy: Busy::default(),
         jobs_due: Notify::new(),
         dumps_due: Notify::new(),

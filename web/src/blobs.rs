@@ -16,6 +16,8 @@ use crate::store::writer::Bytes;
 /// Coded evidence up to this is a row: measured four to eight times faster than a file and atomic with its
 /// receipt. 30 KB of log are 8 KB coded.
 const ROW: usize = 64 * 1024;
+/// What evidence leaves free on the disk: room for 20,000 receipts, counts and boots, and for the log of SQLite.
+const RESERVE: u64 = 64 << 20;
 /// zstd's default level.
 const LEVEL: i32 = 3;
 
@@ -39,6 +41,17 @@ impl Blobs {
         let parts = folder.join("parts");
         fs::create_dir_all(&parts).map_err(Error::disk("making the folder", &parts))?;
         Ok(Blobs { folder })
+    }
+
+    /// Whether so many bytes more leave room for the receipts of what is here or begun.
+    pub fn has_room(&self, bytes: u64) -> Result<(), Error> {
+        let free = nix::sys::statvfs::statvfs(&self.folder).map_err(io::Error::from);
+        let free = free.map_err(Error::disk("asking for the room in", &self.folder))?;
+        let free = free.blocks_available().saturating_mul(free.fragment_size());
+        if free < bytes.saturating_add(RESERVE) {
+            return Err(Error::disk("keeping room in", &self.folder)(io::ErrorKind::StorageFull.into()));
+        }
+        Ok(())
     }
 
     /// Makes checked bytes ready for their row, or durable in their file. The sender's coding is kept when it is
@@ -273,4 +286,18 @@ fn decode(coded: impl Read, size: i64) -> io::Result<Vec<u8>> {
     let decoder = decoder(Coding::Zstd, coded).map_err(io::Error::other)?;
     decoder.take(size.unsigned_abs()).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_for_receipts_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        blobs.has_room(1).unwrap();
+        let error = blobs.has_room(1 << 60).unwrap_err();
+        assert_eq!(axum::response::IntoResponse::into_response(error).status(), 507);
+    }
 }

@@ -55,6 +55,10 @@ pub async fn put(
     if record.labels.len() > limits::LABELS {
         return Err(malformed(format!("{} labels, more than {}", record.labels.len(), limits::LABELS)));
     }
+    let (key, value) = limits::LABEL;
+    if record.labels.iter().any(|(k, v)| k.len() > key || v.len() > value) {
+        return Err(malformed(format!("a label's key has at most {key} bytes and its value {value}")));
+    }
     let now = now_us();
     let build_id = hex::decode(&record.host.build_id).ok().filter(|id| !id.is_empty());
     let kernel = release::Release {

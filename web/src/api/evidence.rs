@@ -193,6 +193,7 @@ fn open_parcel(
         return Err(problem::too_large("use-parts", format!("{} coded bytes", parcel.coded.len())));
     }
     parcel.decode().map_err(|error| problem::of_bytes(&error))?;
+    app.blobs.has_room(parcel.coded.len() as u64)?;
     let bytes = app.blobs.keep(&manifest.sha256, parcel.coding, parcel.coded)?;
     Ok((parcel.manifest, Some(bytes)))
 }

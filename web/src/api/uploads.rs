@@ -97,6 +97,7 @@ pub async fn open(
         return Ok(Json(receipt).into_response());
     }
 
+    app.blobs.has_room(coded_size)?;
     let mut transaction = app.store.write().await?;
     if let Some(open) = upload::of_evidence(&mut *transaction, &path).await?.filter(|open| !open.finished) {
         let same =
@@ -173,6 +174,7 @@ pub async fn patch(
             upload.coded_size
         )));
     }
+    app.blobs.has_room(body.len() as u64)?;
     let written = tokio::task::spawn_blocking({
         let (app, key) = (Arc::clone(&app), upload.upload_key.clone());
         move || app.blobs.write_part(&key, offset, &body)
@@ -214,6 +216,7 @@ async fn finish(app: Arc<App>, upload: Upload, hold: Hold) -> Result<Envelope, E
     let received_us = now_us();
     let manifest =
         Manifest::read(&upload.manifest).map_err(|_| Error::Inside("a stored manifest is damaged"))?;
+    let place = app.checks.acquire().await.map_err(|_| Error::Busy)?;
     let adopting = tokio::task::spawn_blocking({
         let (app, upload, manifest) = (Arc::clone(&app), upload.clone(), manifest.clone());
         move || {
@@ -221,7 +224,9 @@ async fn finish(app: Arc<App>, upload: Upload, hold: Hold) -> Result<Envelope, E
             app.blobs.adopt(&upload.upload_key, coding, &manifest)
         }
     });
-    let bytes = match adopting.await.map_err(|_| Error::Inside("checking an upload ended badly"))? {
+    let adopted = adopting.await.map_err(|_| Error::Inside("checking an upload ended badly"))?;
+    drop(place);
+    let bytes = match adopted {
         Ok(bytes) => bytes,
         Err(error) => {
             if matches!(error, Error::Problem(_)) {

@@ -53,6 +53,17 @@ fn the_highest_revision_of_a_boot_is_kept_whatever_the_order() {
 }
 
 #[test]
+fn labels_are_as_short_in_a_boot_record_as_in_a_manifest() {
+    let service = Service::start();
+    let mut long = record(1, "clean");
+    long["labels"] = json!({"pool": "b".repeat(256)});
+    send(&service, &long).is_problem(400, "malformed");
+    long["labels"] = json!({"p".repeat(64): "blue"});
+    send(&service, &long).is_problem(400, "malformed");
+    assert_eq!(send(&service, &record(1, "clean")).status, 200);
+}
+
+#[test]
 fn evidence_of_a_crash_is_stronger_than_a_silent_reboot() {
     let service = Service::start();
     send(&service, &record(1, "silent"));
