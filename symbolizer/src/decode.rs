@@ -114,6 +114,9 @@ fn one(
     if let Some(hardware) = &report.hardware {
         style.wrapped(out, 2, &format!("hardware {hardware}"));
     }
+    if let Some(guilty) = resolved.guilty_file(report) {
+        style.wrapped(out, 2, &format!("most likely about {}", guilty.path));
+    }
     if let (Some(ip), Some(found)) = (&report.ip, &resolved.ip) {
         let _ = writeln!(out, "\n  {}", style.bold("Instruction"));
         frame(out, ip, found, resolved, style);

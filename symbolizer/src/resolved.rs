@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use report::{Arch, Code, Frame, Parsed, Report};
+use report::{Arch, Code, Frame, GuiltyFile, Parsed, Place, Report, guilty_file};
 use serde::Serialize;
 
+use crate::decode::short_path;
 use crate::disassemble::{Instruction, listing};
 use crate::error::chain;
 use crate::image::Image;
@@ -56,6 +57,23 @@ pub struct ResolvedReport {
     pub failures: Vec<String>,
     /// The folders of the sources, to be taken off paths that people read.
     pub source_roots: Vec<String>,
+}
+
+impl ResolvedReport {
+    /// The file to blame, by what was resolved; see [`report::guilty_file`].
+    pub fn guilty_file(&self, report: &Report) -> Option<GuiltyFile> {
+        let frames = self.ip.iter().chain(self.traces.iter().flat_map(|trace| &trace.frames));
+        let header =
+            report.source.as_deref().map(|source| source.rsplit_once(':').map_or(source, |(file, _)| file));
+        let mut places: Vec<(&str, String)> = header.map(|file| ("", file.to_owned())).into_iter().collect();
+        places.extend(
+            frames
+                .flat_map(ResolvedFrame::chain)
+                .map(|location| (location.function.as_str(), short_path(&location.file, &self.source_roots))),
+        );
+        let places: Vec<Place<'_>> = places.iter().map(|(function, file)| Place { function, file }).collect();
+        guilty_file(&report.title, &places)
+    }
 }
 
 /// Bytes on each side of the instruction pointer: x86 prints 42 before it and 21 after.

@@ -103,6 +103,7 @@ fn the_terminal_sees_lines_and_inlined_callers_within_80_columns() {
     let text = annotate(&case.parse(report::Profile::Production), &modules(), Style::default());
     for want in [
         "BUG: unable to handle kernel NULL pointer dereference in read_rpm\n",
+        "  most likely about /usr/src/crashlab/crashlab.c\n",
         "     read_rpm+0x5/0x10 [crashlab]  /usr/src/crashlab/crashlab.c:40\n",
         "         next_rpm /usr/src/crashlab/crashlab.c:45 (inlined)\n",
         "         start_engine /usr/src/crashlab/crashlab.c:50\n",
