@@ -474,7 +474,9 @@ fn refused(what: &str, answer: &Answer) -> Halt {
     match answer.status {
         401 | 403 => Halt::Denied(told),
         // 408: the way is slow; nothing is wrong with what was sent.
-        408 | 429 | 503 | 507 => Halt::Wait { after: answer.retry_after.unwrap_or(SHORTEST), why: problem.code },
+        408 | 429 | 503 | 507 => {
+            Halt::Wait { after: answer.retry_after.unwrap_or(SHORTEST), why: problem.code }
+        }
         500.. => Halt::Away(format!("the service answers {told}")),
         300..=399 => Halt::Away(format!("the service redirects ({told}); name its real address")),
         _ => Halt::Distrusted(format!("the service refuses {what}: {told}")),
