@@ -6,12 +6,12 @@
 
 use std::ops::Range;
 
+use vmcore::kallsyms::coding::{self, Addresses, MAX_NAME};
+
 use crate::error::Error;
 
 /// Debug kernels with everything built in have some 500,000.
 const MAX_SYMBOLS: usize = 1 << 22;
-/// `KSYM_NAME_LEN` is 512; longer expansions are damage.
-const MAX_NAME: usize = 1024;
 /// Names between two markers.
 const STRIDE: usize = 256;
 /// Bytes of a compressed name: its length takes one or two, most have some 13.
@@ -139,13 +139,8 @@ impl Names {
         for address in addresses {
             let Some((length, start)) = length(image, at) else { break };
             at = start + length;
-            name.clear();
-            for &token in image.get(start..at).unwrap_or_default() {
-                name.extend_from_slice(&image[tokens.places[usize::from(token)].clone()]);
-                if name.len() > MAX_NAME {
-                    break;
-                }
-            }
+            let packed = image.get(start..at).unwrap_or_default();
+            coding::expand(packed, |token| &image[tokens.places[usize::from(token)].clone()], &mut name);
             // The first character is the type.
             if let Some((&kind, name)) = name.split_first() {
                 symbols.push((address, kind, String::from_utf8_lossy(name).into_owned()));
@@ -155,13 +150,9 @@ impl Names {
     }
 }
 
-/// How many tokens a name has (one byte, or since 6.1 from 128 on two), and where they begin.
+/// How many tokens a name has, and where they begin. No name has none.
 fn length(image: &[u8], at: usize) -> Option<(usize, usize)> {
-    let first = usize::from(*image.get(at)?);
-    match first & 0x80 {
-        0 => Some((first, at + 1)).filter(|_| first > 0),
-        _ => Some((first & 0x7f | usize::from(*image.get(at + 1)?) << 7, at + 2)),
-    }
+    coding::length(image, at).filter(|(length, _)| *length > 0)
 }
 
 /// `kallsyms_offsets` and `kallsyms_relative_base`: before the names up to 6.3, behind the tokens since.
@@ -176,17 +167,14 @@ fn addresses(image: &[u8], names: &Names, tokens: &Tokens) -> Option<Vec<u64>> {
             .map(|b| u64::from_le_bytes(*b))?;
         let base = if base == 0 { UNTOLD_BASE } else { base };
         let offsets = image.get(start..start + length)?.as_chunks::<4>().0;
-        // `CONFIG_KALLSYMS_ABSOLUTE_PERCPU` (x86 before 6.15): below zero relative to the base, else absolute.
-        let per_cpu = |offset: &[u8; 4]| match i64::from(i32::from_le_bytes(*offset)) {
-            absolute @ 0.. => absolute as u64,
-            relative => base.wrapping_sub(1).wrapping_add(relative.unsigned_abs()),
-        };
-        let relative = |offset: &[u8; 4]| base.wrapping_add(u32::from_le_bytes(*offset).into());
         let sound = |addresses: &Vec<u64>| {
             base >= KERNEL_HALF && addresses.is_sorted() && addresses.last() > Some(&base)
         };
-        let first: Vec<u64> = offsets.iter().map(per_cpu).collect();
-        Some(first).filter(sound).or_else(|| Some(offsets.iter().map(relative).collect()).filter(sound))
+        let coded = [Addresses::AbsolutePerCpu { base }, Addresses::Relative { base }];
+        coded.into_iter().find_map(|coded| {
+            let offsets = offsets.iter().map(|offset| u32::from_le_bytes(*offset)).enumerate();
+            Some(offsets.map(|(i, offset)| coded.of(i, offset)).collect()).filter(sound)
+        })
     })
 }
 

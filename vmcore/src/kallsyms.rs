@@ -2,6 +2,9 @@
 //!
 //! Names stay compressed (some 13 bytes a symbol); a table of hashes finds one by name.
 
+pub mod coding;
+
+use self::coding::{Addresses, MAX_NAME};
 use crate::memory::{Fault, Memory};
 use crate::vmcoreinfo::VmcoreInfo;
 use std::hash::{Hash, Hasher};
@@ -10,8 +13,6 @@ use std::hash::{Hash, Hasher};
 const MAX_SYMBOLS: u32 = 4 << 20;
 /// Compressed names of as many symbols.
 const MAX_NAMES: usize = 64 << 20;
-/// `KSYM_NAME_LEN`; longer expansions are damage.
-const MAX_NAME: usize = 1024;
 /// Every so many symbols the place of the name is kept.
 const STRIDE: usize = 64;
 /// Names of one address: `entry_SYSCALL_64…`, `__x64_sys_…`; the kernel has a hundred for one stub.
@@ -19,6 +20,7 @@ const MAX_ALIASES: usize = 4096;
 /// And so many of them are told.
 const MAX_NAMED: usize = 16;
 
+/// The table of one kernel.
 pub(crate) struct Kallsyms {
     tokens: Vec<Vec<u8>>,
     names: Vec<u8>,
@@ -28,17 +30,6 @@ pub(crate) struct Kallsyms {
     addresses: Addresses,
     /// (hash of the name, symbol), sorted.
     by_name: Vec<(u32, u32)>,
-}
-
-/// How a 32-bit offset stands for an address.
-#[derive(Clone, Copy)]
-enum Addresses {
-    /// `CONFIG_KALLSYMS_ABSOLUTE_PERCPU` (x86 before 6.15): below zero relative to the base, else absolute.
-    AbsolutePerCpu { base: u64 },
-    /// `CONFIG_KALLSYMS_BASE_RELATIVE`.
-    Relative { base: u64 },
-    /// Relative to the place of the offset itself (the newest kernels).
-    Place { table: u64 },
 }
 
 impl Kallsyms {
@@ -123,17 +114,7 @@ impl Kallsyms {
     }
 
     fn address(&self, i: usize) -> u64 {
-        let offset = self.offsets[i];
-        match self.addresses {
-            Addresses::AbsolutePerCpu { base } => match i64::from(offset as i32) {
-                absolute @ 0.. => absolute as u64,
-                relative => base.wrapping_sub(1).wrapping_add(relative.unsigned_abs()),
-            },
-            Addresses::Relative { base } => base.wrapping_add(u64::from(offset)),
-            Addresses::Place { table } => {
-                table.wrapping_add(4 * i as u64).wrapping_add(i64::from(offset as i32) as u64)
-            }
-        }
+        self.addresses.of(i, self.offsets[i])
     }
 
     fn name(&self, i: usize) -> String {
@@ -150,29 +131,15 @@ impl Kallsyms {
 
     /// Expands the name at `at` into `out`; returns where the next one begins.
     fn expand(&self, at: usize, out: &mut Vec<u8>) -> usize {
-        out.clear();
         let (length, start) = self.length(at);
-        for &token in self.names.get(start..start + length).unwrap_or_default() {
-            out.extend(&self.tokens[usize::from(token)]);
-            if out.len() > MAX_NAME {
-                break;
-            }
-        }
+        let packed = self.names.get(start..start + length).unwrap_or_default();
+        coding::expand(packed, |token| &self.tokens[usize::from(token)], out);
         start + length
     }
 
     fn length(&self, at: usize) -> (usize, usize) {
-        name_length(&self.names, at).unwrap_or((0, at))
+        coding::length(&self.names, at).unwrap_or((0, at))
     }
-}
-
-/// A name's length, one byte or (6.1 and later, from 128 on) two, and where its tokens begin.
-fn name_length(names: &[u8], at: usize) -> Option<(usize, usize)> {
-    let first = usize::from(*names.get(at)?);
-    if first & 0x80 == 0 {
-        return Some((first, at + 1));
-    }
-    Some((first & 0x7f | usize::from(*names.get(at + 1)?) << 7, at + 2))
 }
 
 fn tokens(memory: &Memory, table: u64, index: u64) -> Result<Vec<Vec<u8>>, Fault> {
@@ -209,7 +176,7 @@ fn names(memory: &Memory, address: u64, count: usize) -> Result<(Vec<u8>, Vec<u3
                 names.extend(&page[..length]);
             }
         }
-        let (length, start) = name_length(&names, at).ok_or("the symbols' names end too soon")?;
+        let (length, start) = coding::length(&names, at).ok_or("the symbols' names end too soon")?;
         at = start + length;
     }
     names.truncate(at);

@@ -23,7 +23,7 @@ mod error;
 mod excerpt;
 mod extract;
 mod facts;
-mod kallsyms;
+pub mod kallsyms;
 mod kernel;
 mod memory;
 mod modules;
