@@ -1,6 +1,6 @@
 //! Keys: who may sign receipts, and how one key vouches for the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use base64::Engine;
@@ -201,10 +201,13 @@ impl Keyring {
     /// do not verify are left out; returns how many keys are new.
     pub fn admit(&mut self, published: &Keys) -> usize {
         let mut entries: Vec<&KeyEntry> = published.keys.iter().take(KEYS).collect();
+        let id = |entry: &&KeyEntry| Some(entry.document.typed::<KeyDocument>("the key document").ok()?.key);
+        let revoked = entries.iter().filter(|entry| entry.state == KeyState::Revoked);
+        let revoked: BTreeSet<KeyId> = revoked.filter_map(id).collect();
         let before = self.keys.len();
         loop {
             let known = self.keys.len();
-            entries.retain(|entry| match self.endorsed(entry, published.service) {
+            entries.retain(|entry| match self.endorsed(entry, published.service, &revoked) {
                 Some(key) => {
                     self.keys.insert(key.id(), key);
                     false
@@ -217,13 +220,13 @@ impl Keyring {
         }
     }
 
-    fn endorsed(&self, entry: &KeyEntry, service: ServiceId) -> Option<PublicKey> {
+    fn endorsed(&self, entry: &KeyEntry, service: ServiceId, revoked: &BTreeSet<KeyId>) -> Option<PublicKey> {
         let document: KeyDocument = entry.document.typed("the key document").ok()?;
         let key = PublicKey::from_hex(&document.public).ok()?;
         let by = document.endorsed_by?;
         let signature = entry.endorsement.as_deref()?;
         let sound = document.schema == SCHEMA && document.service == service && document.key == key.id();
-        let usable = sound && entry.state != KeyState::Revoked;
+        let usable = sound && !revoked.contains(&document.key) && !revoked.contains(&by);
         (usable && self.verify(&by, TAG, &entry.document.bytes(), signature).is_ok()).then_some(key)
     }
 

@@ -30,6 +30,7 @@ fn what_passes_by_itself_is_kept_and_delivered_next_time() {
         (Fault::CutAfter, Exit::Later),
         (Fault::Status(500, "internal"), Exit::Later),
         (Fault::Status(404, "not-found"), Exit::Later),
+        (Fault::RetryAfter(408, 30), Exit::Later),
         (Fault::RetryAfter(429, 30), Exit::Later),
         (Fault::RetryAfter(503, 30), Exit::Later),
         (Fault::RetryAfter(507, 30), Exit::Later),

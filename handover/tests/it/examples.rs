@@ -213,6 +213,18 @@ fn an_endorsed_key_is_admitted_and_no_other() {
 }
 
 #[test]
+fn a_revoked_key_vouches_for_none() {
+    let service = "9a8b7c6d5e4f30211203f4e5d6c7b8a9".parse().unwrap();
+    let mut next = key(1).endorse(service, &key(2).public(), 0);
+    let third = key(2).endorse(service, &key(5).public(), 0);
+    let keys = |keys| handover::key::Keys { service, active: key(2).public().id(), keys };
+    let mut ring = ring();
+    assert_eq!(ring.admit(&keys(vec![next.clone()])), 1);
+    next.state = handover::key::KeyState::Revoked;
+    assert_eq!(ring.admit(&keys(vec![next, third])), 0, "though it was trusted before");
+}
+
+#[test]
 fn a_parcel_that_is_written_piece_by_piece_is_the_same() {
     let manifest = manifest();
     let mut encoder = parcel::Encoder::new(Vec::new()).unwrap();
