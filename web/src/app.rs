@@ -84,6 +84,13 @@ pub async fn open(setup: &Setup) -> Result<AppState, Error> {
     let key = secrets::signing_key(data)?;
     let mut first = custody.acquire().await?;
     let service = store::service::open(&mut first, ServiceId::new(random::bytes()), now_us()).await?;
+    let earlier = store::service::public_keys(&mut *first).await?;
+    if !earlier.is_empty() && !earlier.contains(&key.public()) {
+        tracing::error!(
+            key = %key.public().id(),
+            "signing.key is another than that of the receipts given: nodes will not trust it; restore the first one"
+        );
+    }
     store::service::publish(&mut first, &key.public(), now_us()).await?;
     drop(first);
     let mut main = store.write().await?;
