@@ -8,7 +8,8 @@ use crate::line::{Before, Prefix};
 use crate::log::{KernelTime, Log};
 use crate::note::Note;
 use crate::profile::Profile;
-use crate::pstore::{self, Found, PartHeader, Reason, header::split_ecc};
+use crate::pstore::header::{HEAD_MAX, is_total, split_ecc};
+use crate::pstore::{self, Found, PartHeader, Reason};
 use crate::read::Piece;
 use crate::wrapping::{self, Inside};
 
@@ -118,10 +119,15 @@ pub(crate) fn join(pieces: &[Piece<'_>], profile: Profile) -> Joined {
 
 /// The text of a piece, decompressed when it is the payload of a record the kernel could not read.
 fn text<'a>(piece: &Piece<'a>, notes: &mut Vec<Note>) -> Cow<'a, [u8]> {
-    let Some(name) = pstore::parse_name(piece.name).filter(|name| name.compressed) else {
+    let name = pstore::parse_name(piece.name);
+    let Some(name) = name.filter(|name| name.compressed || pstore::nvram::is_raw(name, piece.bytes)) else {
         return wrapping::decode(piece.bytes);
     };
-    match pstore::decompress(piece.bytes) {
+    let payload = match name.backend {
+        pstore::Backend::Nvram => pstore::nvram::payload(piece.bytes),
+        _ => piece.bytes,
+    };
+    match pstore::decompress(payload) {
         Some(done) => {
             if !done.complete {
                 notes.push(Note::new(
@@ -223,10 +229,9 @@ fn plain(text: &[u8], piece: usize) -> Vec<Raw<'_>> {
 }
 
 fn is_part_header(line: &[u8]) -> bool {
-    line.len() <= 40
-        && line.first().is_some_and(u8::is_ascii_uppercase)
-        && line.contains(&b'#')
-        && std::str::from_utf8(line).is_ok_and(|line| PartHeader::parse(line.trim_end()).is_some())
+    let candidate = line.len() <= HEAD_MAX / 2 && line.first().is_some_and(u8::is_ascii_uppercase);
+    let is_header = |line: &str| PartHeader::parse(line).is_some() || is_total(line);
+    candidate && std::str::from_utf8(line).is_ok_and(|line| is_header(line.trim_end()))
 }
 
 /// Puts `newer` behind `merged`; what both hold is kept once.
@@ -356,6 +361,21 @@ mod tests {
         let joined = join(&[Piece { name: "dmesg-ramoops-0", bytes: huge.as_bytes() }], Profile::Production);
         assert_eq!(joined.notes[0].code, "record-cut");
         assert_eq!(joined.log.message_text(1), "line 0");
+    }
+
+    #[test]
+    fn records_of_flash_and_of_nvram_have_headers_of_their_own() {
+        let text = |range| format!("Panic#2 Part1\n{}", lines(range));
+        check(&[("dmesg-pstore_blk-3", format!("Panic: Total 7 times\n{}", text(0..4)))], 0..4, &[]);
+        check(&[("log.txt", format!("Panic: Total 7 times\n{}", text(0..4)))], 0..4, &[]);
+        let payload = text(0..4);
+        let header = [&b"\x13\x88"[..], &(payload.len() as u16).to_be_bytes(), &[0; 8]].concat();
+        let record = [&header, payload.as_bytes(), b"older"].concat();
+        let joined = join(&[Piece { name: "dmesg-nvram-1", bytes: &record }], Profile::Production);
+        assert_eq!(
+            (joined.log.lines().len(), joined.reason, joined.notes.len()),
+            (4, Some(Reason::Panic), 0)
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod group;
 pub mod header;
 pub mod lzo;
 pub mod name;
+pub(crate) mod nvram;
 mod sw842;
 
 pub use decompress::{Decompressed, decompress};

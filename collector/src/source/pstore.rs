@@ -12,8 +12,8 @@ use report::pstore::{self, Backend, Group, RecordKind, RecordName};
 use crate::disk::Disk;
 use crate::source::{Find, Record, Scan};
 
-/// Bytes of a record that hold its header, `Emergency#4294967295 Part4294967295\n`.
-const HEAD: u64 = 64;
+/// Bytes of a record that hold its header, `Emergency#4294967295 Part4294967295\n` and what may stand before it.
+const HEAD: u64 = pstore::header::HEAD_MAX as u64;
 
 struct Seen {
     record: Record,

@@ -12,7 +12,8 @@ pub struct Found<'a> {
     pub name: &'a str,
     /// Its modification time, microseconds since 1970. Times of 1970 itself count as unknown.
     pub mtime_us: Option<i64>,
-    /// The first bytes of the record (64 are enough), or all of it; decompressed where it was compressed.
+    /// The first bytes of the record ([`super::header::HEAD_MAX`] are enough), or all of it; decompressed where it was
+    /// compressed.
     pub head: &'a [u8],
 }
 

@@ -29,32 +29,64 @@ pub struct PartHeader {
     pub part: u32,
 }
 
-/// The longest header: `Emergency#4294967295 Part4294967295`.
+/// The longest header line: `Emergency#4294967295 Part4294967295`.
 const HEADER_MAX: usize = 40;
 
+/// The length of a whole header: the line, and the one that block devices and flash put before it.
+pub const HEAD_MAX: usize = 2 * HEADER_MAX;
+
 impl PartHeader {
-    /// Reads the header line at the start of `record`; also gives its length with the line feed.
+    /// Reads the header at the start of `record`; also gives its length with the line feed. [`HEAD_MAX`] bytes are
+    /// enough.
     pub fn read(record: &[u8]) -> Option<(PartHeader, usize)> {
-        let window = &record[..record.len().min(HEADER_MAX)];
-        let end = memchr::memchr(b'\n', window)?;
-        let line = std::str::from_utf8(&window[..end]).ok()?;
-        Some((PartHeader::parse(line.trim_end_matches('\r'))?, end + 1))
+        let (first, length) = first_line(record)?;
+        if !is_total(first) {
+            return Some((PartHeader::parse(first)?, length));
+        }
+        let (line, more) = first_line(&record[length..])?;
+        Some((PartHeader::parse(line)?, length + more))
     }
 
     /// Takes one line for a header, if it is one.
     pub fn parse(line: &str) -> Option<PartHeader> {
         let (reason, rest) = line.split_once('#')?;
         let (count, part) = rest.split_once(" Part")?;
-        let reason = match reason {
+        Some(PartHeader {
+            reason: Reason::parse(reason)?,
+            count: count.parse().ok()?,
+            part: part.parse().ok()?,
+        })
+    }
+}
+
+impl Reason {
+    fn parse(word: &str) -> Option<Reason> {
+        Some(match word {
             "Panic" => Reason::Panic,
             "Oops" => Reason::Oops,
             "Emergency" => Reason::Emergency,
             "Shutdown" | "Restart" | "Halt" | "Poweroff" => Reason::Shutdown,
             "Unknown" => Reason::Unknown,
             _ => return None,
-        };
-        Some(PartHeader { reason, count: count.parse().ok()?, part: part.parse().ok()? })
+        })
     }
+}
+
+fn first_line(record: &[u8]) -> Option<(&str, usize)> {
+    let window = &record[..record.len().min(HEADER_MAX)];
+    let end = memchr::memchr(b'\n', window)?;
+    Some((std::str::from_utf8(&window[..end]).ok()?.trim_end_matches('\r'), end + 1))
+}
+
+/// Is it `Panic: Total 3 times`? fs/pstore/zone.c (block devices, flash) puts it before a record that it kept
+/// uncompressed; the number counts the dumps of this reason over all boots.
+pub(crate) fn is_total(line: &str) -> bool {
+    line.split_once(": Total ").is_some_and(|(reason, rest)| {
+        let count = rest.strip_suffix(" times").unwrap_or("");
+        Reason::parse(reason).is_some()
+            && !count.is_empty()
+            && count.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// Splits `\nECC: …\n`, which ramoops puts behind a record, from its text. The second value is the line.
@@ -80,6 +112,18 @@ mod tests {
         for wrong in ["", "Panic#2", "Panic#2 Part", "Panic: Part1", "Fear#1 Part1"] {
             assert_eq!(PartHeader::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn block_devices_count_dumps_in_a_line_of_their_own() {
+        let record = b"Panic: Total 3 times\nPanic#2 Part1\n<6>[ 1.0] x\n";
+        let (header, length) = PartHeader::read(record).unwrap();
+        assert_eq!((header.count, &record[length..]), (2, &b"<6>[ 1.0] x\n"[..]));
+        for wrong in ["Panic: Total times", "Panic: Total 3 time", "Fear: Total 3 times", "Total 3 times"] {
+            assert!(!is_total(wrong), "{wrong}");
+        }
+        let longest = "Emergency: Total 4294967295 times\nEmergency#4294967295 Part4294967295\n";
+        assert!(longest.len() <= HEAD_MAX && PartHeader::read(longest.as_bytes()).is_some());
     }
 
     #[test]
