@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::{Settings, config, print};
 
-/// How often the service is told what the doctor finds: most findings hold for an hour.
+/// How often the doctor looks: most of its findings hold for an hour.
 const EXAMINED: Duration = Duration::from_secs(1800);
 
 /// Collects, waits, and does it again. The settings are read anew for each round; wrong ones end it, since nothing that
@@ -20,27 +20,21 @@ pub(super) fn go(settings: &Settings, every: Duration, ground: &Ground<'_>) -> R
     let mut examined: Option<Duration> = None;
     loop {
         let config = config(settings.clone())?;
-        let ended = match agent::collect(&config) {
-            Ok(summary) => print::summary(&summary, settings.json),
+        match agent::collect(&config) {
+            Ok(summary) => drop(print::summary(&summary, settings.json)),
             Err(error) if error.exit() == Exit::Usage => return Err(error),
-            Err(error) => trouble(&error),
-        };
+            Err(error) => print::trouble(&agent::chain(&error)),
+        }
         let now = ground.clock.since_boot();
-        let due = examined.is_none_or(|then| now.saturating_sub(then) >= EXAMINED);
-        // A service that was not reached or trusted is told nothing else.
-        if due && !config.servers.is_empty() && matches!(ended, Exit::Done | Exit::Held) {
-            match agent::tell_readiness(&config, &agent::examine(&config, ground), ground) {
+        if examined.is_none_or(|then| now.saturating_sub(then) >= EXAMINED) {
+            // The next round tells it.
+            match agent::note_readiness(&config, &agent::examine(&config, ground), ground) {
                 Ok(()) => examined = Some(now),
-                Err(error) => drop(trouble(&error)),
+                Err(error) => print::trouble(&agent::chain(&error)),
             }
         }
         ground.clock.sleep(every);
     }
-}
-
-fn trouble(error: &Error) -> Exit {
-    print::trouble(&agent::chain(error));
-    error.exit()
 }
 
 /// Ends the program in order at SIGTERM and SIGINT. The first process of a container is not ended by them otherwise:
