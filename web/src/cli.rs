@@ -89,6 +89,9 @@ impl Reindex {
         let _ = std::io::stdout().write_all(table.as_bytes());
         let changed: u64 = outcome.changes.values().sum();
         let done = if dry_run { "would change" } else { "changed" };
+        if outcome.dumps > 0 {
+            eprintln!("{} dumps of an older reader read again", outcome.dumps);
+        }
         eprintln!("{} pieces of evidence read; the titles of {changed} crashes {done}", outcome.read);
         app.store.close().await;
         Ok(())

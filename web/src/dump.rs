@@ -19,9 +19,10 @@ use crate::app::App;
 use crate::count::{self, Arrived, Counting};
 use crate::problem::Error;
 use crate::reading;
+use crate::store::crash_evidence;
+use crate::store::custody::{self, Evidence};
 use crate::store::dump::{self, Dump};
 use crate::store::job::{self, Job};
-use crate::store::{crash_evidence, custody};
 
 /// Version of what is made of a dump: raised when a newer reader finds more.
 pub const READER: i64 = 1;
@@ -49,13 +50,8 @@ pub async fn read(app: &Arc<App>, job: &Job) -> Result<(), Error> {
     };
     let arrived = Arrived { id: evidence.id, key: evidence.evidence_id, received_us: evidence.received_us };
     let known = dump::get(app.store.read(), evidence.id).await?;
-    if known.is_none_or(|known| known.reader < READER) {
-        let Some(file) = app.blobs.coded(&evidence)? else { return finish(app, job).await };
-        let read = read_apart(app, evidence.id, file.path()).await?;
-        drop(file);
-        let mut transaction = app.store.write().await?;
-        dump::put(&mut transaction, &read).await?;
-        transaction.commit().await?;
+    if known.is_none_or(|known| known.reader < READER) && !read_anew(app, &evidence).await? {
+        return finish(app, job).await;
     }
     let reading = reading::read(app, evidence).await?;
     let linked = crash_evidence::linked(app.store.read(), arrived.id).await?;
@@ -68,6 +64,30 @@ pub async fn read(app: &Arc<App>, job: &Job) -> Result<(), Error> {
     transaction.commit().await?;
     app.jobs_due.notify_one();
     Ok(())
+}
+
+/// Reads again every dump that an older reader read: how many. Their evidence is stale after it, and named anew by
+/// the reindex that asked for this.
+pub async fn renew(app: &App) -> Result<u64, Error> {
+    let (mut renewed, mut after) = (0, 0);
+    while let Some(id) = dump::next_of_older(app.store.read(), READER, after).await? {
+        after = id;
+        if let Some(evidence) = custody::by_id(app.store.custody(), id).await? {
+            renewed += u64::from(read_anew(app, &evidence).await?);
+        }
+    }
+    Ok(renewed)
+}
+
+/// Reads a dump and keeps what was read; `false` where its bytes are not held.
+async fn read_anew(app: &App, evidence: &Evidence) -> Result<bool, Error> {
+    let Some(file) = app.blobs.coded(evidence)? else { return Ok(false) };
+    let read = read_apart(app, evidence.id, file.path()).await?;
+    drop(file);
+    let mut transaction = app.store.write().await?;
+    dump::put(&mut transaction, &read).await?;
+    transaction.commit().await?;
+    Ok(true)
 }
 
 async fn finish(app: &App, job: &Job) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Names all evidence again after the rules changed. States, names and what people decided stay; counts follow.
 //!
-//! 1. Everything stale is read again, and what each title would become is counted. A dry run ends here.
+//! 1. Dumps that an older reader read are read again, unless the run is dry. Then everything stale is, and what each
+//!    title would become is counted. A dry run ends here.
 //! 2. A new title inherits the signature that gives it most crashes, unless a larger new title already took that:
 //!    so a fault that is only called something else keeps its history. The old title stays an alias.
 //! 3. Crash rows are rewritten, some evidence at a time; at the end the counts of the signatures concerned are made
@@ -16,6 +17,7 @@ use sqlx::SqliteConnection;
 
 use crate::app::App;
 use crate::count::{self, Arrived, Counting};
+use crate::dump;
 use crate::problem::Error;
 use crate::reading::{self, Reading};
 use crate::store::crash_evidence::{self, Linked};
@@ -36,6 +38,8 @@ pub struct Change {
 /// What a reindex did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
+    /// Dumps that a newer reader read again.
+    pub dumps: u64,
     /// Pieces of evidence that were read.
     pub read: u64,
     /// Crashes whose title changes, by change.
@@ -45,6 +49,9 @@ pub struct Outcome {
 /// Reads again what older rules named, or `all`, and rewrites it unless `dry`.
 pub async fn run(app: &Arc<App>, all: bool, dry: bool) -> Result<Outcome, Error> {
     let mut outcome = Outcome::default();
+    if !dry {
+        outcome.dumps = dump::renew(app).await?;
+    }
     let mut moves: BTreeMap<alias::Named, BTreeMap<i64, u64>> = BTreeMap::new();
     let mut after = 0;
     while let Some(batch) = next(app, all, &mut after).await? {

@@ -27,20 +27,36 @@ pub async fn get(db: impl SqliteExecutor<'_>, evidence: i64) -> Result<Option<Du
         .await
 }
 
-/// Keeps what was read, in place of what an older reader made of it.
+/// The first evidence after `after` whose dump was read by a reader older than `reader`.
+pub async fn next_of_older(db: impl SqliteExecutor<'_>, reader: i64, after: i64) -> Result<Option<i64>> {
+    sqlx::query_scalar(
+        "SELECT evidence_id FROM dump WHERE evidence_id > $1 AND reader < $2 ORDER BY evidence_id LIMIT 1",
+    )
+    .bind(after)
+    .bind(reader)
+    .fetch_optional(db)
+    .await
+}
+
+/// Keeps what was read, in place of what an older reader made of it: what was named by that is stale. A reader that
+/// fails where the older one did not takes nothing away.
 pub async fn put(db: &mut SqliteConnection, dump: &Dump) -> Result<()> {
     let Dump { evidence_id, reader, log, summary, failure } = dump;
     sqlx::query(
         "INSERT INTO dump (evidence_id, reader, log, summary, failure) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (evidence_id) DO UPDATE SET
-           reader = excluded.reader, log = excluded.log, summary = excluded.summary, failure = excluded.failure",
+           reader = excluded.reader,
+           log = iif(excluded.failure <> '' AND failure = '', log, excluded.log),
+           summary = iif(excluded.failure <> '' AND failure = '', summary, excluded.summary),
+           failure = iif(failure = '', '', excluded.failure)",
     )
     .bind(evidence_id)
     .bind(reader)
     .bind(log)
     .bind(summary)
     .bind(failure)
-    .execute(db)
+    .execute(&mut *db)
     .await?;
+    sqlx::query("UPDATE evidence SET rules_version = 0 WHERE id = $1").bind(evidence_id).execute(db).await?;
     Ok(())
 }

@@ -206,4 +206,33 @@ fn a_dump_names_its_crash_and_tells_its_tasks() {
     assert!(service.get(&format!("/api/v1/evidence/{id}/raw")).body == dump);
     let answer = service.get(&format!("/evidence/{id}"));
     assert!(answer.text().contains("sysrq"), "its log is shown");
+
+    // As if the reader of then had found no log in it.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let app = service.app.as_ref().unwrap();
+    let as_if = |reader: i64| {
+        runtime.block_on(async {
+            let mut transaction = app.store.write().await.unwrap();
+            sqlx::query("UPDATE dump SET log = $1, reader = $2")
+                .bind(zstd::bulk::compress(b"", 1).unwrap())
+                .bind(reader)
+                .execute(&mut *transaction)
+                .await
+                .unwrap();
+            transaction.commit().await.unwrap();
+        });
+    };
+    let evidence = || service.json(&format!("/api/v1/evidence/{id}"));
+    let crashes = || evidence()["crashes"].as_array().unwrap().len();
+    as_if(web::dump::READER);
+    let emptied = runtime.block_on(web::reindex::run(app, true, false)).unwrap();
+    assert_eq!((emptied.dumps, crashes()), (0, 0));
+    as_if(web::dump::READER - 1);
+    let dry = runtime.block_on(web::reindex::run(app, false, true)).unwrap();
+    assert_eq!((dry.dumps, crashes()), (0, 0), "a dry run reads no dump");
+    let again = runtime.block_on(web::reindex::run(app, false, false)).unwrap();
+    assert_eq!((again.dumps, again.read, crashes()), (1, 1, 1));
+    assert_eq!(evidence()["crashes"][0]["title"], title);
+    let nothing = runtime.block_on(web::reindex::run(app, false, false)).unwrap();
+    assert_eq!(nothing, web::reindex::Outcome::default());
 }
