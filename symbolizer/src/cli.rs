@@ -55,8 +55,9 @@ struct Decode {
     /// A folder to search for kernels and modules, also as Debian, Fedora and gdb lay them out.
     #[arg(long, value_name = "DIR")]
     debug_dir: Vec<PathBuf>,
-    /// A debuginfod server that is asked for what is in none of these; may be given more than once. Without it those
-    /// in $DEBUGINFOD_URLS are asked, if it is set. Each request is said on standard error.
+    /// A debuginfod server that is asked for what is in none of these, and for the source of the instruction that
+    /// faulted; may be given more than once. Without it those in $DEBUGINFOD_URLS are asked, if it is set. Each request
+    /// is said on standard error.
     #[arg(long, value_name = "URL", env = "DEBUGINFOD_URLS", value_delimiter = ' ')]
     debuginfod: Vec<String>,
     /// A folder of sources: the lines around the instruction that faulted are shown from it.

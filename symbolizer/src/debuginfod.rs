@@ -18,6 +18,7 @@ use ureq::{Agent, Body};
 
 use crate::error::chain;
 use crate::image::Image;
+use crate::source;
 
 /// Bytes that are received at once.
 const CHUNK: usize = 1 << 17;
@@ -30,20 +31,62 @@ const REDIRECTS: u32 = 5;
 static PARTS: AtomicU64 = AtomicU64::new(0);
 
 /// What of a build is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum What {
     /// The file with the debug information.
     Debuginfo,
     /// The file that runs.
     Executable,
+    /// A file that it was compiled from, by its path in the debug information; see [`What::source`].
+    Source(String),
+}
+
+impl What {
+    /// A source file by the path that the compiler had, without `.` and `..`, as servers want it. `None` for a path
+    /// that does not begin at the root: no server could tell what it is below.
+    pub fn source(path: &str) -> Option<What> {
+        let mut plain: Vec<&str> = Vec::new();
+        for part in path.strip_prefix('/')?.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => drop(plain.pop()),
+                name => plain.push(name),
+            }
+        }
+        (!plain.is_empty()).then(|| What::Source(format!("/{}", plain.join("/"))))
+    }
+
+    /// What follows the build-id in the address.
+    fn address(&self) -> String {
+        let What::Source(path) = self else { return self.to_string() };
+        let mut address = "source".to_string();
+        for byte in path.bytes() {
+            match byte {
+                b'/' | b'-' | b'.' | b'_' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                    address.push(byte.into());
+                }
+                _ => address.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        address
+    }
+
+    /// Its name in the folder of the build: paths may be longer than names.
+    fn file(&self) -> String {
+        match self {
+            What::Source(path) => format!("source-{:016x}", xxhash_rust::xxh3::xxh3_64(path.as_bytes())),
+            other => other.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            What::Debuginfo => "debuginfo",
-            What::Executable => "executable",
-        })
+        match self {
+            What::Debuginfo => f.write_str("debuginfo"),
+            What::Executable => f.write_str("executable"),
+            What::Source(path) => write!(f, "source {path}"),
+        }
     }
 }
 
@@ -190,17 +233,17 @@ impl Client {
     /// The file of exactly this build; `None` when every server said that it has none, now or not long ago. Who asks
     /// for what is being asked for waits for that answer.
     pub fn find(&self, build_id: &BuildId, what: What) -> Result<Option<PathBuf>, Error> {
-        let _turn = self.turn(build_id, what);
+        let _turn = self.turn(build_id, &what);
         let folder = self.folder.join(build_id.to_string());
-        let path = folder.join(what.to_string());
-        if let Some(known) = self.kept(&path, build_id) {
+        let path = folder.join(what.file());
+        if let Some(known) = self.kept(&path, build_id, &what) {
             return Ok(known.then_some(path));
         }
         fs::create_dir_all(&folder).map_err(disk("make the folder", &folder))?;
         let mut reasons = Vec::new();
         let mut all_have_none = true;
         for server in &self.servers {
-            match self.ask(server, build_id, what, &path)? {
+            match self.ask(server, build_id, &what, &path)? {
                 Answer::File(path) => return Ok(Some(path)),
                 Answer::HasNone => reasons.push(format!("{} has none", server.url)),
                 Answer::Failed(reason) => {
@@ -224,22 +267,22 @@ impl Client {
     }
 
     /// Whether the file is there, or is known not to be; `None` when neither is known.
-    fn kept(&self, path: &Path, build_id: &BuildId) -> Option<bool> {
+    fn kept(&self, path: &Path, build_id: &BuildId, what: &What) -> Option<bool> {
         let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
         if meta.len() == 0 {
             let age = SystemTime::now().duration_since(meta.modified().ok()?).ok()?;
             return (age < self.limits.missing).then_some(false);
         }
         // Others write to this folder too, and do not compare.
-        is_of(path, build_id).is_ok().then_some(true)
+        is_it(path, build_id, what).is_ok().then_some(true)
     }
 
-    fn ask(&self, server: &Server, build_id: &BuildId, what: What, to: &Path) -> Result<Answer, Error> {
+    fn ask(&self, server: &Server, build_id: &BuildId, what: &What, to: &Path) -> Result<Answer, Error> {
         let failed = || server.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if failed().is_some_and(|at| at.elapsed() < self.limits.rest) {
             return Ok(Answer::Failed("did not answer a moment ago".into()));
         }
-        let url = format!("{}/buildid/{build_id}/{what}", server.url);
+        let url = format!("{}/buildid/{build_id}/{}", server.url, what.address());
         (self.say)(&format!("asking for {url}"));
         let request = self.agent.get(&url);
         let request = self.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
@@ -251,21 +294,27 @@ impl Client {
             }
         };
         match response.status().as_u16() {
-            200 => self.receive(response, build_id, to),
+            200 => self.receive(response, build_id, what, to),
             404 => Ok(Answer::HasNone),
             status => Ok(Answer::Failed(format!("answers {status}"))),
         }
     }
 
-    fn receive(&self, response: Response<Body>, build_id: &BuildId, to: &Path) -> Result<Answer, Error> {
+    fn receive(
+        &self,
+        response: Response<Body>,
+        build_id: &BuildId,
+        what: &What,
+        to: &Path,
+    ) -> Result<Answer, Error> {
+        let most = match what {
+            What::Source(_) => self.limits.bytes.min(source::MAX_FILE),
+            _ => self.limits.bytes,
+        };
         let announced = |name: &str| response.headers().get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
         let size = announced(header::CONTENT_LENGTH.as_str()).max(announced("x-debuginfod-size"));
-        if size.is_some_and(|size| size > self.limits.bytes) {
-            return Ok(Answer::Failed(format!(
-                "announces {} bytes, more than {}",
-                size.unwrap_or_default(),
-                self.limits.bytes
-            )));
+        if let Some(size) = size.filter(|&size| size > most) {
+            return Ok(Answer::Failed(format!("announces {size} bytes, more than {most}")));
         }
         let folder = to.parent().unwrap_or(to);
         // Who is alive writes more often than this.
@@ -273,13 +322,13 @@ impl Client {
         let number = PARTS.fetch_add(1, Ordering::Relaxed);
         let part = Part(to.with_extension(format!("{}-{number}.part", std::process::id())));
         let mut file = File::create(&part.0).map_err(disk("create", &part.0))?;
-        if let Err(failure) = self.copy(response, &mut file) {
+        if let Err(failure) = self.copy(response, &mut file, most) {
             return match failure {
                 Failure::Disk(source) => Err(disk("write", &part.0)(source)),
                 Failure::Server(reason) => Ok(Answer::Failed(reason)),
             };
         }
-        if let Err(reason) = is_of(&part.0, build_id) {
+        if let Err(reason) = is_it(&part.0, build_id, what) {
             return Ok(Answer::Failed(format!("sent what is not it: {reason}")));
         }
         file.sync_all().map_err(disk("sync", &part.0))?;
@@ -288,7 +337,7 @@ impl Client {
         Ok(Answer::File(to.to_path_buf()))
     }
 
-    fn copy(&self, response: Response<Body>, file: &mut File) -> Result<(), Failure> {
+    fn copy(&self, response: Response<Body>, file: &mut File, most: u64) -> Result<(), Failure> {
         let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
         let (mut buffer, mut bytes) = (vec![0; CHUNK], 0);
         let (mut since, mut at) = (Instant::now(), 0);
@@ -298,8 +347,8 @@ impl Client {
                 return Ok(());
             }
             bytes += read as u64;
-            if bytes > self.limits.bytes {
-                return Err(Failure::Server(format!("sends more than {} bytes", self.limits.bytes)));
+            if bytes > most {
+                return Err(Failure::Server(format!("sends more than {most} bytes")));
             }
             file.write_all(&buffer[..read]).map_err(Failure::Disk)?;
             if since.elapsed() > self.limits.stall {
@@ -316,8 +365,8 @@ impl Client {
     }
 
     /// Waits until nobody asks for the same.
-    fn turn(&self, build_id: &BuildId, what: What) -> Turn<'_> {
-        let key = (build_id.clone(), what);
+    fn turn(&self, build_id: &BuildId, what: &What) -> Turn<'_> {
+        let key = (build_id.clone(), what.clone());
         let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         while asking.contains(&key) {
             asking = self.answered.wait(asking).unwrap_or_else(PoisonError::into_inner);
@@ -366,8 +415,13 @@ fn sweep(folder: &Path, age: Duration) {
     }
 }
 
-/// Whether a file is an object of this build.
-fn is_of(path: &Path, build_id: &BuildId) -> Result<(), String> {
+/// Whether a file is an object of this build; of a source nothing says that, and it is enough that it is text.
+fn is_it(path: &Path, build_id: &BuildId, what: &What) -> Result<(), String> {
+    if let What::Source(_) = what {
+        let mut head = [0; CHUNK];
+        let read = File::open(path).and_then(|mut file| file.read(&mut head)).map_err(|e| e.to_string())?;
+        return if head[..read].contains(&0) { Err("it is no text".into()) } else { Ok(()) };
+    }
     let image = Image::open_alone(path, path).map_err(|e| {
         // The name of a temporary file tells nobody anything.
         std::error::Error::source(&e).map_or_else(|| chain(&e), chain)

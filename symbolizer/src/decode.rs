@@ -7,7 +7,7 @@ use report::{Frame, Parsed, Report, Trace};
 
 use crate::resolve::{Location, Quality, Resolution};
 use crate::resolved::{ResolvedFrame, ResolvedReport, resolve_report};
-use crate::source::context;
+use crate::source::{around, context};
 use crate::store::{Library, Wanted};
 
 /// Terminals have 80 columns unless they say otherwise, and so have mails.
@@ -68,7 +68,7 @@ pub fn annotate(parsed: &Parsed, library: &Library, style: Style) -> String {
             out.push('\n');
         }
         let resolved = resolve_report(parsed, report, library);
-        one(&mut out, parsed, report, &resolved, cause == Some(number), style);
+        one(&mut out, parsed, report, &resolved, library, cause == Some(number), style);
         missing.extend(resolved.missing);
     }
     if parsed.reports.is_empty() {
@@ -97,6 +97,7 @@ fn one(
     parsed: &Parsed,
     report: &Report,
     resolved: &ResolvedReport,
+    library: &Library,
     cause: bool,
     style: Style,
 ) {
@@ -120,8 +121,10 @@ fn one(
     if let (Some(ip), Some(found)) = (&report.ip, &resolved.ip) {
         let _ = writeln!(out, "\n  {}", style.bold("Instruction"));
         frame(out, ip, found, resolved, style);
-        if let Some((at, folder)) = found.chain().first().zip(style.source) {
-            for (number, text) in context(at, folder).unwrap_or_default() {
+        if let Some(at) = found.chain().first() {
+            let of_folder = style.source.and_then(|folder| context(at, folder));
+            let of_server = || around(&library.source(resolved.ip_build_id.as_ref()?, &at.file)?, at.line);
+            for (number, text) in of_folder.or_else(of_server).unwrap_or_default() {
                 let mark = if number == at.line { '>' } else { ' ' };
                 let _ = writeln!(out, "   {mark}{number:>6}  {}", text.replace('\t', "    "));
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use report::{Arch, Code, Frame, GuiltyFile, Parsed, Place, Report, guilty_file};
+use report::{Arch, BuildId, Code, Frame, GuiltyFile, Parsed, Place, Report, guilty_file};
 use serde::Serialize;
 
 use crate::decode::short_path;
@@ -40,6 +40,8 @@ pub struct ResolvedTrace {
 pub struct ResolvedReport {
     /// For [`Report::ip`], where that is.
     pub ip: Option<ResolvedFrame>,
+    /// The build that it was resolved with.
+    pub ip_build_id: Option<BuildId>,
     /// How the printed instruction bytes compare with those of the image at [`Report::ip`].
     pub code: Option<CodeMatch>,
     /// The instructions around it: from the printed bytes alone, or from the image where the log has none.
@@ -117,8 +119,11 @@ pub fn resolve_report(parsed: &Parsed, report: &Report, library: &Library) -> Re
     let of_image = if printed.is_none() { of_image() } else { None };
     let roots: BTreeSet<String> =
         work.images.values().flatten().flat_map(|image| image.source_roots()).collect();
+    let of_ip = report.ip.as_ref().and_then(|frame| work.images.get(&work.wanted(frame))?.as_ref());
+    let ip_build_id = of_ip.and_then(|image| image.build_id().cloned());
     ResolvedReport {
         ip,
+        ip_build_id,
         code,
         listing_of_image: of_image.is_some(),
         listing: printed.or(of_image).unwrap_or_default(),

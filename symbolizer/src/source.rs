@@ -8,14 +8,19 @@ use crate::resolve::Location;
 /// faddr2line's `--list` shows as many on each side.
 const AROUND: u32 = 5;
 /// The largest source files of the kernel are generated headers of some 15 MB.
-const MAX_FILE: u64 = 32 << 20;
+pub(crate) const MAX_FILE: u64 = 32 << 20;
 
 /// The number and the text of the lines around a location, from the folder that holds the sources. `None` when there
 /// is no such file in it, or it is shorter.
 pub fn context(location: &Location, folder: &Path) -> Option<Vec<(u32, String)>> {
-    let wanted = location.line.checked_sub(1)?;
+    around(&find(&location.file, folder)?, location.line)
+}
+
+/// The number and the text of the lines around a line of a file, numbered from 1; `None` where it has no such line.
+pub fn around(file: &Path, line: u32) -> Option<Vec<(u32, String)>> {
+    let wanted = line.checked_sub(1)?;
     let mut bytes = Vec::new();
-    std::fs::File::open(find(&location.file, folder)?).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
+    std::fs::File::open(file).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
     lines.get(wanted as usize)?;
@@ -26,7 +31,7 @@ pub fn context(location: &Location, folder: &Path) -> Option<Vec<(u32, String)>>
 
 /// The file whose path below the folder has most in common with the compiler's. Debug information may be hostile, so
 /// that nothing above the folder is ever opened.
-fn find(path: &str, folder: &Path) -> Option<PathBuf> {
+pub fn find(path: &str, folder: &Path) -> Option<PathBuf> {
     let mut parts: Vec<&std::ffi::OsStr> = Vec::new();
     for part in Path::new(path).components() {
         match part {

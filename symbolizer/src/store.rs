@@ -92,6 +92,19 @@ impl Library {
         build_id.and_then(|build_id| self.fetched(build_id)).or(second)
     }
 
+    /// A source file of a build from a server, by the path that the compiler had.
+    pub(crate) fn source(&self, build_id: &BuildId, path: &str) -> Option<PathBuf> {
+        #[cfg(feature = "debuginfod")]
+        if let (Some(client), Some(source)) = (&self.servers, What::source(path)) {
+            return client
+                .find(build_id, source)
+                .map_err(|error| client.say(&crate::error::chain(&error)))
+                .ok()?;
+        }
+        let _ = (build_id, path);
+        None
+    }
+
     #[cfg(feature = "debuginfod")]
     fn fetched(&self, build_id: &BuildId) -> Option<Arc<Image>> {
         let client = self.servers.as_ref()?;

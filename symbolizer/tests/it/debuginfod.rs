@@ -289,3 +289,31 @@ fn a_log_that_names_a_build_is_decoded_with_what_a_server_has() {
     assert!(out.contains("crashlab.c:"), "{out}");
     assert_eq!(server.asked(), 1, "what is kept is not asked for");
 }
+
+#[test]
+fn sources_are_fetched_by_the_path_of_the_compiler_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (build_id, _) = module(RELEASES[0]);
+    let wanted = format!("/buildid/{build_id}/source/usr/src/linux-6.1%2B1/kernel/fork.c");
+    let has = Server::new(move |asked, stream| {
+        assert_eq!(asked, wanted);
+        send(stream, 12, b"int fork;\n\n\n");
+    });
+    let client_of = |server: &Server| client(&[server], folder.path(), limits());
+    let source = || What::source("/usr/src/./linux-6.1+1/mm/../kernel/fork.c").unwrap();
+    let found = client_of(&has).find(&build_id, source()).unwrap().unwrap();
+    assert_eq!(fs::read(&found).unwrap(), b"int fork;\n\n\n");
+    assert_eq!(client_of(&has).find(&build_id, source()).unwrap(), Some(found));
+    assert_eq!(has.asked(), 1);
+    for (path, body, why) in [
+        ("/binary.c", b"int\0".to_vec(), "sent what is not it: it is no text"),
+        ("/large.c", vec![b' '; 5 << 20], "announces 5242880 bytes, more than 4194304"),
+    ] {
+        let other = Server::of(body);
+        let error = client_of(&other).find(&build_id, What::source(path).unwrap()).unwrap_err();
+        assert!(reason(&error).starts_with(&format!("source {path} of {build_id}")), "{error}");
+        assert!(reason(&error).ends_with(why), "{error}");
+    }
+    assert_eq!(What::source("kernel/fork.c"), None);
+    assert_eq!(What::source("/../.."), None);
+}
