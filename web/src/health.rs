@@ -18,7 +18,7 @@ pub async fn livez() -> &'static str {
 pub struct Readiness {
     /// Evidence can be taken.
     pub ready: bool,
-    /// A commit of receipts was durable within a minute, or just now.
+    /// A commit to custody was durable, tried within the last minute.
     pub custody: bool,
     /// Both databases answer.
     pub databases: bool,

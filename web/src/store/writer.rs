@@ -7,7 +7,7 @@
 
 mod answer;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use handover::canonical::Document;
@@ -26,7 +26,7 @@ const BATCH: usize = 64;
 /// Requests that may wait. Each holds at most 64 KiB of coded bytes: 64 MiB in all.
 const QUEUE: usize = 1024;
 
-/// How long the last commit speaks for the next: who asks for readiness often costs no commit each time.
+/// How long one such commit speaks for the next: who asks for readiness often does not cost a commit each time.
 const PROVEN: Duration = Duration::from_secs(60);
 
 /// What a node asks to be taken into custody.
@@ -106,9 +106,15 @@ pub struct Writer {
 /// What the writer tells of itself.
 #[derive(Debug)]
 struct State {
-    /// When a commit was durable last; `None` if the last one failed.
+    /// When a commit was seen to be durable; `None` once one failed.
     proven: Mutex<Option<Instant>>,
     committed: Notify,
+}
+
+impl State {
+    fn proven(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Who signs.
@@ -138,10 +144,20 @@ impl Writer {
         answer.await.unwrap_or(Err(Refused::Failed))
     }
 
-    /// Whether a commit is durable: the last one was, not long ago, or one is that is made now.
+    /// Whether a commit is durable: one was that was made to see it, not long ago and none failed since, or one is that
+    /// is made now. A full queue says nothing against it.
     pub async fn proves(&self) -> bool {
-        let proven = *self.state.proven.lock().unwrap_or_else(PoisonError::into_inner);
-        proven.is_some_and(|at| at.elapsed() < PROVEN) || self.ask(Ask::Prove).await.is_ok()
+        if self.state.proven().is_some_and(|at| at.elapsed() < PROVEN) {
+            return true;
+        }
+        match self.ask(Ask::Prove).await {
+            Ok(_) => {
+                *self.state.proven() = Some(Instant::now());
+                true
+            }
+            Err(Refused::Busy) => true,
+            Err(Refused::Full | Refused::Failed) => false,
+        }
     }
 
     /// Waits for evidence that came after this was called.
@@ -165,16 +181,14 @@ async fn run(
         }
         let (asks, replies): (Vec<_>, Vec<_>) = batch.into_iter().map(|r| (r.ask, r.reply)).unzip();
         let stopping = asks.iter().any(|ask| matches!(ask, Ask::Stop));
-        let committed = commit(&connection, &signer, asks).await;
-        let now = committed.is_ok().then(Instant::now);
-        *state.proven.lock().unwrap_or_else(PoisonError::into_inner) = now;
-        let answers = match committed {
+        let answers = match commit(&connection, &signer, asks).await {
             Ok(answers) => {
                 state.committed.notify_one();
                 answers
             }
             Err(error) => {
                 tracing::error!(%error, requests = replies.len(), "committing receipts");
+                *state.proven() = None;
                 replies.iter().map(|_| Err(refusal(&error))).collect()
             }
         };
