@@ -9,6 +9,7 @@ pub mod index;
 pub mod opened;
 pub mod package;
 pub mod prune;
+pub mod sources;
 pub mod walk;
 pub mod watch;
 
@@ -51,6 +52,8 @@ pub struct Settings {
     pub watched: Vec<PathBuf>,
     /// How often.
     pub watch: watch::Pace,
+    /// A folder of sources, with a folder for each release.
+    pub sources: Option<PathBuf>,
     /// debuginfod servers, in the order in which they are asked; none: nobody is asked.
     pub servers: Vec<String>,
 }
@@ -64,6 +67,7 @@ impl Default for Settings {
             most_index_bytes: 8 << 30,
             watched: Vec::new(),
             watch: watch::Pace::default(),
+            sources: None,
             servers: Vec::new(),
         }
     }

@@ -18,7 +18,8 @@ use crate::auth::Reader;
 use crate::problem::{Chain, Error, not_found};
 use crate::store::image;
 use crate::store::image_file::{self, ImageFile, Origin};
-use crate::symbols::{KERNEL, LARGEST, Symbols};
+use crate::symbols::enter::changed_us;
+use crate::symbols::{KERNEL, LARGEST, Symbols, sources};
 
 const SIZE: HeaderName = HeaderName::from_static("x-debuginfod-size");
 const FILE: HeaderName = HeaderName::from_static("x-debuginfod-file");
@@ -75,9 +76,30 @@ pub async fn section(
     answer(&served, &headers, Cursor::new(bytes))
 }
 
-/// `GET /buildid/{build_id}/source/{path}`: nobody puts sources in, and clients go on to the next server.
-pub async fn source(Path((build_id, path)): Path<(String, String)>, _: Reader) -> Error {
-    not_found(format!("no source /{path} of build-id {build_id}: sources are not kept here"))
+/// `GET /buildid/{build_id}/source/{path}`: a file that it was compiled from, where the owner keeps the sources of its
+/// release. Clients go on to the next server where not.
+pub async fn source(
+    State(app): State<AppState>,
+    _: Reader,
+    Path((build_id, path)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let (image, _) = find(&app, &build_id).await?;
+    let missing = || not_found(format!("no source /{path} of build-id {build_id}"));
+    let opening = |path: &FilePath| -> std::io::Result<(File, u64, i64)> {
+        let file = File::open(path)?;
+        let meta = file.metadata()?;
+        Ok((file, meta.len(), changed_us(&meta)))
+    };
+    let (symbols, wanted, release) = (Arc::clone(&app.symbols), path.clone(), image.kernel);
+    let reading = tokio::task::spawn_blocking(move || {
+        let found = sources::file(symbols.settings.sources.as_deref(), &release, &wanted)?;
+        Some(opening(&found).map_err(Error::disk("opening a source", &found)))
+    });
+    let found = reading.await.map_err(|_| Error::Inside("looking for a source ended badly"))?;
+    let (opened, size, changed) = found.ok_or_else(missing)??;
+    let tag = format!("{build_id}-source-{size}-{changed}");
+    answer(&Served { name: format!("/{path}"), size, tag }, &headers, opened)
 }
 
 /// A build of which something is at hand.

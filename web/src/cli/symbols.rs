@@ -54,6 +54,10 @@ pub struct Options {
     /// more than once.
     #[arg(long, env = "LASTWORDS_WATCH_SYMBOLS", value_name = "DIR", value_delimiter = ':')]
     watch_symbols: Vec<PathBuf>,
+    /// A folder of sources, in which each kernel release has a folder of its name: crashes show the lines around the
+    /// fault from it, and /buildid gives them to others.
+    #[arg(long, env = "LASTWORDS_SOURCES", value_name = "DIR")]
+    sources: Option<PathBuf>,
     /// A debuginfod server that is asked for what crashes wait for; may be given more than once. Without it nobody is
     /// asked, whatever $DEBUGINFOD_URLS says.
     #[arg(long, env = "LASTWORDS_DEBUGINFOD", value_name = "URL", value_delimiter = ' ')]
@@ -63,7 +67,7 @@ pub struct Options {
 impl Options {
     /// As the service wants them.
     pub fn settings(self) -> Settings {
-        let Options { symbols_max, indexes_max, watch_symbols, debuginfod } = self;
+        let Options { symbols_max, indexes_max, watch_symbols, sources, debuginfod } = self;
         let usual = Settings::default();
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         Settings {
@@ -71,6 +75,7 @@ impl Options {
             most_index_bytes: indexes_max.unwrap_or(usual.most_index_bytes),
             watched: watch_symbols.into_iter().map(absolute).collect(),
             watch: usual.watch,
+            sources: sources.map(absolute),
             servers: debuginfod.into_iter().filter(|url| !url.is_empty()).collect(),
         }
     }

@@ -23,6 +23,7 @@ use crate::store::crash::{self, Crash};
 use crate::store::signature::{self, Signature};
 use crate::store::wanted::{self, Missing};
 use crate::store::{alias, crash_evidence, custody};
+use crate::symbols::sources::{self, Line};
 use crate::tasks::Tasks;
 use crate::text::Text;
 
@@ -39,6 +40,8 @@ pub(crate) struct One {
     titles: Vec<String>,
     /// What its evidence says; absent when only its count is kept.
     story: Option<Story>,
+    /// The lines of the source around the fault; none where the source is not at hand.
+    source: Vec<Line>,
     /// Who did what when the machine died; absent when its memory was not handed over.
     tasks: Option<Tasks>,
     /// Why it got its title; absent when there is nothing to read.
@@ -116,7 +119,18 @@ async fn load(app: &Arc<App>, key: &str) -> Result<One, Error> {
     let of_signature = crash::Filter { signature: Some(crash.signature_row), ..crash::Filter::default() };
     let mut near = crash::list(db, &of_signature, None, NEAR + 1).await?;
     near.retain(|other| other.id != crash.id);
+    let fault = story.as_ref().and_then(Story::fault).cloned();
+    let source = match fault {
+        Some(fault) => {
+            let (symbols, kernel) = (Arc::clone(&app.symbols), crash.kernel.clone());
+            let reading = move || sources::around(symbols.settings.sources.as_deref(), &kernel, &fault);
+            let read = tokio::task::spawn_blocking(reading).await;
+            read.map_err(|_| Error::Inside("reading a source ended badly"))?
+        }
+        None => Vec::new(),
+    };
     Ok(One {
+        source,
         lede: lede(&crash, story.as_ref()),
         missing: wanted::missing_of(db, crash.id).await?,
         titles: alias::titles(db, signature.id).await?,

@@ -16,7 +16,7 @@ pub(crate) use stack::{Stack, Step, shown};
 use report::{Parsed, Report};
 use serde::Serialize;
 
-use crate::locate::Located;
+use crate::locate::{Located, Step as Call};
 use crate::reading::Note;
 
 /// A report, told.
@@ -75,6 +75,15 @@ impl Story {
     pub fn panic_words(&self) -> Option<&str> {
         let words = self.panic.as_ref()?.words.as_str();
         Some(words.split_once("not syncing: ").map_or(words, |(_, words)| words))
+    }
+
+    /// The innermost call at the instruction that faulted, as far as its place is known.
+    pub fn fault(&self) -> Option<&Call> {
+        let here = self.stack.steps.iter().find_map(|step| match step {
+            Step::Frame(entry) if entry.here => Some(entry),
+            _ => None,
+        });
+        here?.place.as_ref()?.chain.first()
     }
 
     /// Whether something of the evidence is lost or spoiled.

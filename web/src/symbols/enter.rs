@@ -164,7 +164,7 @@ pub(super) fn stat(path: &Path) -> Result<(i64, u64), Error> {
 }
 
 /// When a file was last changed, µs since 1970 UTC.
-pub(super) fn changed_us(meta: &fs::Metadata) -> i64 {
+pub(crate) fn changed_us(meta: &fs::Metadata) -> i64 {
     let since = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other);
     let since = meta.modified().and_then(since).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)

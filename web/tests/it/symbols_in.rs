@@ -124,6 +124,39 @@ fn seen_in_a_watched_folder_and_used_from_there() {
     assert!(located(&service, &crash));
 }
 
+#[test]
+fn a_crash_shows_its_source_and_others_are_given_it() {
+    let (data, sources) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = sources.path().join(RELEASE);
+    fs::create_dir_all(folder.join("lab")).unwrap();
+    let source =
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/lab/module/crashlab.c")).unwrap();
+    fs::write(folder.join("crashlab.c"), &source).unwrap();
+    let settings = Settings { sources: Some(sources.path().to_owned()), ..Settings::default() };
+    let service = Service::with(data.path(), true, settings);
+    let crash = waiting(&service);
+    let kept = service.send("PUT", "/api/v1/symbols", &service.token("symbols"), &module(RELEASE)).json();
+    until("lines", || located(&service, &crash));
+    let shown = service.json(&format!("/crashes/{crash}.json"));
+    let lines = shown["source"].as_array().unwrap();
+    let here = lines.iter().find(|line| line["here"] == true).unwrap();
+    let text = String::from_utf8_lossy(&source);
+    let number = here["number"].as_u64().unwrap() as usize;
+    assert_eq!(text.lines().nth(number - 1).unwrap(), here["text"]);
+    assert!(lines.len() > 5 && text.lines().nth(number - 1).unwrap().contains("div0"), "{shown:?}");
+    let page = service.get(&format!("/crashes/{crash}")).text();
+    assert!(page.contains("Lines of the source around the fault"), "{page}");
+
+    let build_id = kept["build_id"].as_str().unwrap();
+    let served = service.get(&format!("/buildid/{build_id}/source/build/crashlab.c"));
+    assert!(served.status == 200 && served.body == source);
+    fs::write(sources.path().join("secret.c"), b"secret").unwrap();
+    for path in ["secret.c", "..%2Fsecret.c", "../secret.c", "%2e%2e/secret.c", "lab", ""] {
+        let served = service.get(&format!("/buildid/{build_id}/source/{path}"));
+        assert!(served.status == 404, "{path}: {}", served.text());
+    }
+}
+
 /// A log whose frames name the build of their module, as CONFIG_STACKTRACE_BUILD_ID prints them.
 fn crash_that_names(service: &Service, machine: u8, build_id: &str) -> String {
     let log = format!(
