@@ -124,6 +124,78 @@ fn a_linker_relocates_as_we_do() {
     }
 }
 
+/// Kernels of other machines print frames in other forms; the lines are those of that machine's own addr2line.
+#[test]
+fn traces_of_other_machines_lead_to_their_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let [object, kernel] = ["sections.o", "vmlinux"].map(|name| folder.path().join(name));
+    let source = source();
+    type Frame = fn(u64, &str) -> String;
+    let machines: [(&str, &[&str], &str, Frame); 3] = [
+        ("aarch64-linux-gnu-", &[], "0xffff800080010000", |_, place| format!(" {place}")),
+        ("riscv64-linux-gnu-", &["-mno-relax", "-mcmodel=medany"], "0xffffffff80002000", |at, place| {
+            format!("[<{at:016x}>] {place}")
+        }),
+        ("powerpc64le-linux-gnu-", &[], "0xc000000000010000", |at, place| {
+            format!("[c0000000026a3b30] [{at:016x}] {place}")
+        }),
+    ];
+    for (triple, flags, base, frame) in machines {
+        let args = ["-O2", "-g", "-ffreestanding", "-c", "-o", text(&object), text(&source)];
+        let linked = ["-e", "0", "-Ttext", base, "-o", text(&kernel), text(&object)];
+        if !run(&format!("{triple}gcc"), &[&args, flags].concat()) || !run(&format!("{triple}ld"), &linked) {
+            continue;
+        }
+        let image = Image::open(&kernel).unwrap();
+        let symbol = image.symbols().unwrap().symbols_named("running").next().unwrap();
+        let (start, size) = (symbol.address, symbol.ksize);
+        let places: Vec<u64> = (2..=symbol.elf_size).step_by(2).map(u64::from).collect();
+        let mut log = "[    1.000000] Kernel panic - not syncing: made up\n\
+            [    1.000000] CPU: 1 PID: 115 Comm: insmod Not tainted 6.1.0 #1\n\
+            [    1.000000] Call Trace:\n"
+            .to_owned();
+        for offset in &places {
+            let frame = frame(start + offset, &format!("running+{offset:#x}/{size:#x}"));
+            log.push_str(&format!("[    1.000000] {frame}\n"));
+        }
+        log.push_str("[    1.000000] ---[ end Kernel panic - not syncing: made up ]---\n");
+        let parsed = report::read_with(&[Piece { name: "log", bytes: log.as_bytes() }], Profile::Production);
+        let mut library = Library::new();
+        library.add_file(&kernel).unwrap();
+        let resolved = resolve_report(&parsed, &parsed.reports[0], &library);
+        let frames = &resolved.traces[0].frames;
+        assert_eq!(frames.len(), places.len(), "{triple}\n{log}");
+        for (frame, offset) in frames.iter().zip(&places) {
+            // What runs is the call before the address that a call returns to.
+            let mut asked = Command::new(format!("{triple}addr2line"));
+            let said = asked.args(["-i", "-e", text(&kernel)]).arg(format!("{:x}", start + offset - 1));
+            let said = String::from_utf8(said.output().unwrap().stdout).unwrap();
+            let file = |line: &str| line.rsplit('/').next().unwrap().split(' ').next().unwrap().to_owned();
+            let theirs: Vec<String> = said.lines().map(file).collect();
+            let ours = frame.chain().iter().map(|at| format!("{}:{}", file(&at.file), at.line));
+            assert_eq!(ours.collect::<Vec<_>>(), theirs, "{triple} running+{offset:#x}");
+        }
+        assert!(places.len() > 3, "{triple}");
+    }
+}
+
+/// Nothing is guessed of an object that we cannot read: it is refused with what it is.
+#[test]
+fn objects_of_another_width_or_order_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = folder.path().join("sections.o");
+    for (compiler, what) in [
+        ("s390x-linux-gnu-gcc", "64-bit big-endian S390"),
+        ("arm-linux-gnueabihf-gcc", "32-bit little-endian ARM"),
+    ] {
+        if run(compiler, &["-O2", "-g", "-ffreestanding", "-c", "-o", text(&object), text(&source())]) {
+            let refused = symbolizer::chain(&Image::open(&object).unwrap_err());
+            let want = format!("unsupported ELF: {what}; only 64-bit little-endian objects are read");
+            assert!(refused.ends_with(&want), "{refused}");
+        }
+    }
+}
+
 /// Two static functions of one name and size, each with a caller, in one object.
 #[test]
 fn the_caller_tells_which_of_two_functions_of_one_name_ran() {
