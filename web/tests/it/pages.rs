@@ -134,7 +134,7 @@ fn hostile_names_are_shown_and_not_obeyed() {
     let script = "<script>alert(1)</script>";
     let mut log = String::from_utf8(oops(27)).unwrap();
     log = log.replace("insmod", "<script>x\u{1b}[2J").replace("[car]", "[car\u{202e}<b>]");
-    log.push_str(&format!("<4>[ 28.0] {script} \u{1b}]0;owned\u{7}\n"));
+    log.push_str(&format!("<4>[ 28.0] {script} \u{1b}]0;owned\u{7}\u{8}\u{7f}\n"));
     let mut said = manifest(1, log.as_bytes());
     script.clone_into(&mut said.host.name);
     said.labels = [("pool".to_owned(), format!("\"{script}"))].into();
@@ -159,7 +159,8 @@ fn hostile_names_are_shown_and_not_obeyed() {
     assert!(nodes.contains("&#60;script&#62;alert(1)"), "the name is not hidden either");
     let evidence = service.json("/api/v1/evidence")["items"][0]["evidence_id"].as_str().unwrap().to_owned();
     let log = html(&service, &format!("/evidence/{evidence}"));
-    assert!(log.contains("&#60;0x1b&#62;]0;owned&#60;0x07&#62;"), "control bytes are spelled out");
+    assert!(log.contains("&#60;0x08&#62;&#60;0x7f&#62;"), "control bytes are spelled out");
+    assert!(!log.contains("owned"), "what steers a terminal is no part of a line");
 }
 
 #[test]
