@@ -351,7 +351,7 @@ fn story(
     }
 }
 
-fn report(
+pub(crate) fn report(
     log: &Log,
     lines: Range<usize>,
     named: Named,
@@ -392,7 +392,7 @@ fn report(
 }
 
 /// Moves the facts into the report.
-fn fill(report: &mut Report, facts: Facts) {
+pub(crate) fn fill(report: &mut Report, facts: Facts) {
     let Facts { cpu, pid, comm, taint, hardware, oops_number, registers, ip, code, traces, .. } = facts;
     report.cpu = cpu;
     report.pid = pid;

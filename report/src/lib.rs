@@ -29,6 +29,7 @@ mod join;
 mod kernel;
 mod kind;
 mod line;
+mod listing;
 mod log;
 mod modules;
 mod name;

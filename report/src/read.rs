@@ -9,6 +9,7 @@ use crate::explain::Explanation;
 use crate::finding::{self, Finding};
 use crate::join::join;
 use crate::kernel::{self, Kernel};
+use crate::listing;
 use crate::log::Log;
 use crate::modules::Module;
 use crate::note::Note;
@@ -91,7 +92,11 @@ fn run(pieces: &[Piece<'_>], profile: Profile, explain: bool) -> (Parsed, Vec<Ex
     let marks = scan::marks(&log, profile);
     let mut reader = Reader::new(&log, &marks, profile, explain);
     let mut left_out = Census::default();
-    let mut boots = reader.boots(&mut notes, &mut left_out);
+    let listed = (profile == Profile::Production).then(|| listing::read(&log)).flatten();
+    let mut boots = match listed {
+        Some(drafts) => vec![drafts],
+        None => reader.boots(&mut notes, &mut left_out),
+    };
     if !counted {
         census = left_out;
     }
