@@ -5,10 +5,11 @@
 //! function in the title. **Corrupted** says that the text was damaged. The **cause** is the report that killed the
 //! machine. **Notes** tell of damage and doubt; reading never fails.
 //!
-//! The way through the crate: [`pstore`] puts records together, `join` makes one log of the pieces, `line` and `source`
-//! take prefixes off, `scan` finds where reports start, `body` collects the text of one, `name` and `recipe` name it by
-//! the rules in `rules/`, `facts` reads the rest of it, `assemble` puts it together, `cause` tells which was the death,
-//! and `finding` reads what is no crash: hardware errors, out of memory, firmware.
+//! The way through the crate: [`pstore`] puts records together, `join` makes one log of the pieces, `wrapping`, `line` and
+//! `source` take off what stands around the kernel's words, `scan` finds where reports start, `body` collects the text of
+//! one, `name` and `recipe` name it by the rules in `rules/`, `facts` reads the rest of it, `assemble` puts it together,
+//! `cause` tells which was the death, and `finding` reads what is no crash: hardware errors, out of memory, firmware.
+//! [`guilty_file`] is for callers who know where frames stand in the source.
 
 mod assemble;
 mod blame;
