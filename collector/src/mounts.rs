@@ -31,14 +31,23 @@ impl Mounts {
 
     /// Whether there is a file system of this type.
     pub fn has(&self, kind: &str) -> bool {
-        self.0.lines().filter_map(parse).any(|(_, found)| found == kind)
+        self.0.lines().filter_map(parse).any(|mount| mount.kind == kind)
     }
 
     /// The type of the file system under a path, by the longest mount point that leads to it.
     pub fn file_system(&self, path: &Path) -> Option<&str> {
-        let under = self.0.lines().filter_map(parse).filter(|(point, _)| path.starts_with(point));
+        self.mount(path).map(|mount| mount.kind)
+    }
+
+    /// The device of the file system under a path, `8:1`.
+    pub fn device(&self, path: &Path) -> Option<&str> {
+        self.mount(path).map(|mount| mount.device)
+    }
+
+    fn mount(&self, path: &Path) -> Option<Mount<'_>> {
+        let under = self.0.lines().filter_map(parse).filter(|mount| path.starts_with(&mount.point));
         // The last one mounted on a point covers those before it.
-        under.max_by_key(|(point, _)| point.len()).map(|(_, kind)| kind)
+        under.max_by_key(|mount| mount.point.len())
     }
 }
 
@@ -52,12 +61,21 @@ pub fn outlives_a_reboot(root: &Root, folder: &Path) -> bool {
     Mounts::own(root).and_then(|mounts| mounts.file_system(folder).map(is_volatile)) == Some(false)
 }
 
-/// Mount point and type of a line, `36 35 98:0 /below /point rw,noatime shared:1 - ext3 /dev/root rw`.
-fn parse(line: &str) -> Option<(String, &str)> {
+/// One line.
+struct Mount<'a> {
+    device: &'a str,
+    point: String,
+    kind: &'a str,
+}
+
+/// A line, `36 35 98:0 /below /point rw,noatime shared:1 - ext3 /dev/root rw`.
+fn parse(line: &str) -> Option<Mount<'_>> {
     let (left, right) = line.split_once(" - ")?;
+    let mut left = left.split(' ').skip(2);
+    let device = left.next()?;
     // A blank in a name is written as in C; others that are, a tab and a line's end, nobody mounts on.
-    let point = left.split(' ').nth(4)?.replace("\\040", " ");
-    Some((point, right.split(' ').next()?))
+    let point = left.nth(1)?.replace("\\040", " ");
+    Some(Mount { device, point, kind: right.split(' ').next()? })
 }
 
 #[cfg(test)]
@@ -69,7 +87,7 @@ mod tests {
         let lines = [
             "22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw",
             "23 22 0:20 / /var/my\\040spool rw - tmpfs tmpfs rw",
-            "24 22 0:21 / /var/my\\040spool rw - xfs /dev/sdb1 rw",
+            "24 22 8:17 / /var/my\\040spool rw - xfs /dev/sdb1 rw",
             "25 22 0:22 / /variant rw - tmpfs tmpfs rw",
             "26 22 0:23 / /cut rw - ",
         ];
@@ -77,6 +95,7 @@ mod tests {
         for (path, kind) in [("/var/my spool/ready", "xfs"), ("/var", "ext4"), ("/variant/x", "tmpfs")] {
             assert_eq!(mounts.file_system(Path::new(path)), Some(kind), "{path}");
         }
+        assert_eq!(mounts.device(Path::new("/var/my spool/ready")), Some("8:17"));
         assert!(mounts.has("xfs") && !mounts.has("pstore"));
     }
 }

@@ -33,6 +33,9 @@ pub fn examine(config: &Config, ground: &Ground<'_>) -> Readiness {
         clock_is_synced: ground.clock.is_synced(),
         since_boot: ground.clock.since_boot(),
         forget: config.forget != Forget::Never,
+        keep_free: config.caps.free,
+        has_server: !config.servers.is_empty(),
+        ca_file: config.ca_file.as_deref(),
         ledger: ledger.as_ref(),
         drill: drill.as_ref(),
     };

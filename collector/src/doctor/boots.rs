@@ -20,6 +20,15 @@ pub(super) fn marked(patient: &Patient<'_>) -> Finding {
 pub(super) fn previous(patient: &Patient<'_>) -> Finding {
     let entries = custody::read_entries(patient.disk, patient.spool).unwrap_or_default();
     let ending = patient.ledger.and_then(|ledger| ledger.ending(entries.values()));
+    let number = patient.ledger.and_then(|ledger| ledger.current()).map_or(0, |boot| boot.ordinal);
+    let before = patient.ledger.and_then(|ledger| ledger.previous()).map_or(0, |boot| boot.ordinal);
+    if number > before + 1 {
+        // It mends itself with the next boot; what lost the file does not.
+        return unknown(
+            format!("this is boot {number}, and what was noted of boot {} is gone", number - 1),
+            "ls -l boots/ in the spool; if it happens again, look at the disk",
+        );
+    }
     match ending {
         None => unknown("no earlier boot is known", "wait for the next boot"),
         Some((Ending::Clean, ..)) => pass("the boot before ended in order"),
@@ -67,7 +76,7 @@ pub(super) fn proven(patient: &Patient<'_>) -> Finding {
 }
 
 /// The day of a time in UTC (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms": `civil_from_days`).
-fn day(at_us: i64) -> String {
+pub(super) fn day(at_us: i64) -> String {
     // Days since 0000-03-01, in eras of 400 years, which all have as many days.
     let days = at_us.div_euclid(86_400_000_000) + 719_468;
     let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -78,9 +87,18 @@ fn day(at_us: i64) -> String {
     format!("{:04}-{month:02}-{day:02}", era * 400 + year + i64::from(month <= 2))
 }
 
+/// Days from 1970-01-01 to a day of the calendar (the same: `days_from_civil`).
+pub(super) fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let march = if month > 2 { month - 3 } else { month + 9 };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * march + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
 #[cfg(test)]
 mod tests {
-    use super::day;
+    use super::{day, days};
 
     #[test]
     fn days_are_those_of_the_calendar() {
@@ -93,6 +111,8 @@ mod tests {
             (-1, "1969-12-31"),
         ] {
             assert_eq!(day(seconds * 1_000_000), expected, "{seconds}");
+            let [year, month, day] = [0..4, 5..7, 8..10].map(|part| expected[part].parse().unwrap());
+            assert_eq!(days(year, month, day), i64::div_euclid(seconds, 86_400), "{seconds}");
         }
     }
 }

@@ -1,14 +1,37 @@
-//! Whether a crash kernel would start and has a place to write to.
+//! Whether a crash kernel would start: it is loaded, or the firmware knows what to keep; and it has memory to live in.
 
-use std::path::Path;
+use super::units::{is_active, is_enabled};
+use super::{Finding, Patient, fail, memory, number, pass, unknown};
+use crate::host::Root;
 
-use super::{Finding, Patient, fail, number, pass, unknown};
+/// What distributions reserve by default: from so many MiB of memory on, so many MiB. Of RHEL 8 to 10, the lowest
+/// (`kdump_get_arch_recommend_crashkernel` in `kdump-lib.sh` of kexec-tools and of kdump-utils).
+const RED_HAT: [(&str, &[(u64, u64)]); 4] = [
+    ("x86_64", &[(1024, 192), (4096, 256), (65_536, 512)]),
+    ("s390x", &[(1024, 192), (4096, 256), (65_536, 512)]),
+    ("aarch64", &[(2048, 256), (4096, 320), (65_536, 576)]),
+    ("ppc64le", &[(2048, 384), (4096, 512), (16_384, 1024), (65_536, 2048), (131_072, 4096)]),
+];
 
-/// A dump without free, cache and user pages is rarely above a tenth of the memory.
-const SHARE: u64 = 10;
+/// Of Debian: `/etc/default/grub.d/kdump-tools.cfg` of kdump-tools 1.8.1, `crashkernel=384M-:128M`.
+const DEBIAN: &[(u64, u64)] = &[(384, 128)];
 
-fn is_armed(patient: &Patient<'_>) -> Option<bool> {
-    number(patient.root, "/sys/kernel/kexec_crash_loaded").map(|loaded| loaded != 0)
+/// kdump of firmware-assisted dumps on POWER (`Documentation/arch/powerpc/firmware-assisted-dump.rst`): whether it is
+/// enabled, and whether what to keep is registered. Both files were in `/sys/kernel` before Linux 5.7.
+fn fadump(root: &Root) -> Option<(bool, bool)> {
+    let flag = |name: &str| {
+        let (new, old) = (format!("/sys/kernel/fadump/{name}"), format!("/sys/kernel/fadump_{name}"));
+        number(root, &new).or_else(|| number(root, &old)).map(|value| value == 1)
+    };
+    flag("enabled").filter(|enabled| *enabled).map(|enabled| (enabled, flag("registered") == Some(true)))
+}
+
+/// Whether a dump would be made: by a crash kernel, or by firmware.
+pub(super) fn is_armed(patient: &Patient<'_>) -> Option<bool> {
+    match fadump(patient.root) {
+        Some((_, registered)) => Some(registered),
+        None => number(patient.root, "/sys/kernel/kexec_crash_loaded").map(|loaded| loaded != 0),
+    }
 }
 
 fn wants_one(patient: &Patient<'_>) -> bool {
@@ -19,57 +42,105 @@ fn wants_one(patient: &Patient<'_>) -> bool {
 }
 
 pub(super) fn armed(patient: &Patient<'_>) -> Finding {
+    let root = patient.root;
+    if let Some((_, registered)) = fadump(root) {
+        return firmware_assisted(root, registered);
+    }
     match (is_armed(patient), wants_one(patient)) {
         (None, _) => {
             unknown("whether a crash kernel is loaded cannot be read", "run it where /sys is mounted")
         }
         (Some(true), _) => pass("a crash kernel is loaded"),
-        (Some(false), true) if number(patient.root, "/proc/sys/kernel/kexec_load_disabled") == Some(1) => {
-            fail(
-                "memory is asked for a crash kernel, and loading one is forbidden until the next boot",
-                "load it before kernel.kexec_load_disabled is set, and reboot",
-            )
-        }
+        (Some(false), true) if number(root, "/proc/sys/kernel/kexec_load_disabled") == Some(1) => fail(
+            "memory is asked for a crash kernel, and loading one is forbidden until the next boot (kexec_load_disabled)",
+            "load it before kernel.kexec_load_disabled is set, and reboot",
+        ),
         (Some(false), true) => fail(
-            "memory is asked for a crash kernel, and none is loaded",
-            "kdump-config load; kdumpctl start",
+            format!("memory is asked for a crash kernel, and none is loaded{}", what_forbids(root)),
+            "kdump-config load (Debian), kdumpctl start (RHEL), systemctl restart kdump (SUSE)",
         ),
         (Some(false), false) => pass("no crash kernel is asked for; pstore is the way"),
     }
 }
 
+/// Registered is not enough: the service makes the initramfs that writes the dump, and may have failed.
+fn firmware_assisted(root: &Root, registered: bool) -> Finding {
+    let unit = "kdump.service";
+    if !registered {
+        return fail(
+            "a dump assisted by firmware is enabled (fadump), and nothing is registered with the firmware",
+            "kdumpctl restart, or echo 1 > /sys/kernel/fadump/registered",
+        );
+    }
+    match (is_enabled(root, unit), is_active(root, unit)) {
+        (Some(true), Some(false)) => fail(
+            "a dump assisted by firmware is registered (fadump), and kdump.service failed or was stopped",
+            "systemctl restart kdump.service, and journalctl --unit kdump.service",
+        ),
+        (Some(true), None) => unknown(
+            "a dump assisted by firmware is registered (fadump); whether kdump.service failed cannot be seen",
+            "systemctl status kdump.service",
+        ),
+        _ => pass("a dump assisted by firmware is registered (fadump)"),
+    }
+}
+
+/// What keeps the kernel from loading one that is not signed.
+fn what_forbids(root: &Root) -> String {
+    let mut seen = String::new();
+    // `none [integrity] confidentiality`: the one in force.
+    let lockdown = root.text("/sys/kernel/security/lockdown").unwrap_or_default();
+    let in_force = lockdown.split(['[', ']']).nth(1).filter(|mode| *mode != "none");
+    if let Some(mode) = in_force {
+        seen.push_str(&format!("; lockdown is {mode}: only a signed kernel is loaded (kexec -s)"));
+    }
+    // Four bytes of attributes, then the value (UEFI 2.10, 3.3: global variables).
+    let secure = root.bytes("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c");
+    if secure.is_some_and(|bytes| bytes.get(4) == Some(&1)) {
+        seen.push_str("; Secure Boot is on");
+    }
+    seen
+}
+
 pub(super) fn reservation(patient: &Patient<'_>) -> Finding {
-    match (number(patient.root, "/sys/kernel/kexec_crash_size"), wants_one(patient)) {
-        (None, _) => unknown("the reserved memory cannot be read", "run it where /sys is mounted"),
-        (Some(0), true) => fail(
-            "crashkernel= is on the command line, and nothing is reserved",
-            "raise crashkernel= and reboot",
-        ),
-        (Some(0), false) => pass("none is asked for"),
-        (Some(bytes), _) => pass(format!("{bytes} bytes are reserved")),
-    }
-}
-
-pub(super) fn target(patient: &Patient<'_>) -> Finding {
-    if is_armed(patient) != Some(true) {
-        return pass("no crash kernel that would write");
-    }
-    let Some(memory) = memory(patient) else {
-        return unknown("the size of the memory cannot be read", "cat /proc/meminfo");
+    let (source, fix) = match fadump(patient.root) {
+        Some(_) => ("/sys/kernel/fadump/mem_reserved", "raise crashkernel= and reboot"),
+        None => ("/sys/kernel/kexec_crash_size", "raise crashkernel= and reboot"),
     };
-    match patient.disk.free(&patient.root.path("/var/crash")) {
-        Err(error) => unknown(format!("/var/crash cannot be looked at: {error}"), "mkdir -p /var/crash"),
-        Ok(free) if free < memory / SHARE => fail(
-            format!("{free} bytes are free for a dump of {memory} bytes of memory"),
-            "make room in /var/crash",
-        ),
-        Ok(free) => pass(format!("{free} bytes are free in {}", Path::new("/var/crash").display())),
+    match (number(patient.root, source), wants_one(patient)) {
+        (None, _) => unknown(format!("{source} cannot be read"), "run it as root, where /sys is mounted"),
+        (Some(0), true) => fail("crashkernel= is on the command line, and nothing is reserved", fix),
+        (Some(0), false) => pass("none is asked for"),
+        (Some(bytes), _) => compare(patient, bytes.unsigned_abs(), fix),
     }
 }
 
-/// `MemTotal` in bytes.
-fn memory(patient: &Patient<'_>) -> Option<u64> {
-    let text = patient.root.text("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+/// Holds the reservation against what the distribution reserves on such a machine. `MemTotal` is somewhat less than what
+/// the machine has, so that one on the edge of a range is held against the smaller reservation.
+fn compare(patient: &Patient<'_>, bytes: u64, fix: &'static str) -> Finding {
+    let seen = format!("{} MiB are reserved", bytes >> 20);
+    let Some((source, table)) = table(patient.root) else {
+        return pass(format!("{seen}; there is no table of this distribution to hold it against"));
+    };
+    let Some(memory) = memory(patient.root) else {
+        return unknown(format!("{seen}; the size of the memory cannot be read"), "cat /proc/meminfo");
+    };
+    let usual = table.iter().rev().find(|(from, _)| memory >> 20 >= *from);
+    match usual {
+        Some((_, usual)) if bytes >> 20 < *usual => {
+            fail(format!("{seen}; {source} reserves {usual} MiB on such a machine"), fix)
+        }
+        Some((_, usual)) => pass(format!("{seen}; {source} reserves {usual} MiB on such a machine")),
+        None => pass(format!("{seen}; {source} reserves none on so small a machine")),
+    }
+}
+
+fn table(root: &Root) -> Option<(&'static str, &'static [(u64, u64)])> {
+    if root.exists("/etc/default/kdump-tools") {
+        return Some(("Debian's kdump-tools", DEBIAN));
+    }
+    // Since Linux 6.1; before that the agent's own architecture is the kernel's.
+    let arch = root.text("/proc/sys/kernel/arch").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    let (_, table) = RED_HAT.into_iter().find(|(name, _)| *name == arch)?;
+    root.exists("/etc/kdump.conf").then_some(("RHEL's kdump", table))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Finding, Patient, fail, number, pass, unknown};
+use super::{Finding, Patient, fail, number, pass, span, unknown};
 use crate::mounts::{Mounts, is_volatile};
 use crate::room::{self, Dumps};
 
@@ -40,6 +40,9 @@ pub(super) fn written(patient: &Patient<'_>) -> Finding {
         }
         (Some(0), _) => pass("no crash kernel is loaded, so the panic is dumped into pstore"),
         (Some(_), Some("Y" | "1")) => pass("a crash kernel is loaded, pstore is written before it"),
+        (Some(_), Some(_)) if patient.is_proven() => pass(
+            "kdump only: a crash kernel starts before anything is written into pstore, and a drill proved it",
+        ),
         (Some(_), Some(_)) => fail(
             "a crash kernel is loaded and starts before anything is written into pstore",
             "boot with crash_kexec_post_notifiers=1, or rely on kdump and prove it by a drill",
@@ -73,43 +76,29 @@ pub(super) fn leftovers(patient: &Patient<'_>) -> Finding {
     let Ok(entries) = fs::read_dir(patient.root.path("/sys/fs/pstore")) else {
         return unknown("the pstore cannot be listed", "run it as root");
     };
-    let names = entries.take(ENTRIES).flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let dumps = names.filter(|name| name.starts_with("dmesg-")).count();
-    if dumps == 0 {
+    let name = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+    let dumps: Vec<fs::DirEntry> =
+        entries.take(ENTRIES).flatten().filter(|entry| name(entry).starts_with("dmesg-")).collect();
+    if dumps.is_empty() {
         return pass("no dump is left in pstore");
     }
-    let seen = format!("{dumps} dumps are left in pstore");
+    let mut seen = format!("{} dumps are left in pstore", dumps.len());
+    let coded = dumps.iter().filter(|entry| name(entry).ends_with(".enc.z")).count();
+    if coded > 0 {
+        seen.push_str(&format!(", {coded} of them .enc.z, which the kernel could not decompress"));
+    }
+    // The store's own time, where the backend keeps one; others say when the machine booted.
+    let age = |entry: &fs::DirEntry| {
+        let written = entry.metadata().ok()?.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        patient.now_us.checked_sub(i64::try_from(written.as_micros()).ok()?)
+    };
+    if let Some(oldest) = dumps.iter().filter_map(age).max() {
+        seen.push_str(&format!(", the oldest of {} ago", span(oldest.max(0))));
+    }
     if patient.since_boot.as_secs() < SETTLED_S {
         return pass(format!("{seen}, and the machine has just booted"));
     }
     fail(seen, "lastwords-agent collect --forget, or enable systemd-pstore.service")
-}
-
-pub(super) fn one_eraser(patient: &Patient<'_>) -> Finding {
-    let root = patient.root;
-    let places = ["/usr/lib", "/lib"];
-    if !places.iter().any(|place| root.exists(place)) {
-        return unknown(
-            "whether systemd-pstore erases cannot be seen",
-            "run it where /usr and /etc are seen",
-        );
-    }
-    let unit = "systemd/system/systemd-pstore.service";
-    let installed = places.iter().any(|place| root.exists(&format!("{place}/{unit}")));
-    let masked = fs::read_link(root.path("/etc/systemd/system/systemd-pstore.service"))
-        .is_ok_and(|target| target == Path::new("/dev/null"));
-    let settings = root.text("/etc/systemd/pstore.conf").unwrap_or_default();
-    let keeps =
-        settings.lines().any(|line| matches!(line.trim(), "Unlink=no" | "Unlink=false" | "Storage=none"));
-    match (installed && !masked && !keeps, patient.forget) {
-        (true, true) => fail(
-            "systemd-pstore erases records after copying them, and so does this agent after a receipt",
-            "systemctl mask systemd-pstore.service, or run the agent without --forget",
-        ),
-        (true, false) => pass("systemd-pstore erases; its archive is read"),
-        (false, true) => pass("only this agent erases, after a receipt"),
-        (false, false) => fail("nobody erases records: the store fills up", "run the agent with --forget"),
-    }
 }
 
 pub(super) fn archive_durable(patient: &Patient<'_>) -> Finding {

@@ -1,9 +1,8 @@
 //! Whether the spool keeps what is put into it, and whether what is in it gets away.
 
 use std::io::Write;
-use std::path::Path;
 
-use super::{Finding, Patient, fail, pass, unknown};
+use super::{Finding, Patient, fail, pass, span, unknown};
 use crate::mounts::{Mounts, is_volatile};
 
 /// How long a parcel may wait before somebody should look: a day, in µs.
@@ -61,19 +60,35 @@ pub(super) fn content(patient: &Patient<'_>) -> Finding {
             "raise [caps] in the settings, and see why so much waits",
         );
     }
-    let oldest = |name: &String| {
-        let path = patient.spool.join("ready").join(Path::new(name));
-        patient.disk.stat(&path).map(|stat| stat.mtime_us).ok()
+    let free = match patient.disk.free(patient.spool) {
+        Err(error) => return unknown(format!("the spool's free space cannot be read: {error}"), "df"),
+        Ok(free) => free,
     };
-    let oldest_us = ready.iter().filter_map(oldest).min();
-    let seen = format!("{} parcels wait", ready.len());
-    match oldest_us {
-        Some(us) if patient.now_us.saturating_sub(us) > WAITED_US => fail(
-            format!("{seen}, the oldest for more than a day"),
-            "lastwords-agent collect, and read what it says",
-        ),
-        _ => pass(seen),
+    let waiting = ready.iter().map(|name| patient.disk.stat(&patient.spool.join("ready").join(name)));
+    let (mut bytes, mut oldest_us) = (0, patient.now_us);
+    for stat in waiting.flatten() {
+        bytes += stat.size;
+        oldest_us = oldest_us.min(stat.mtime_us);
     }
+    let waited_us = patient.now_us.saturating_sub(oldest_us);
+    let mut seen =
+        format!("{} parcels wait, {} KiB; {} MiB are free", ready.len(), bytes.div_ceil(1024), free >> 20);
+    if !ready.is_empty() {
+        seen.push_str(&format!("; the oldest waits for {}", span(waited_us)));
+    }
+    if free < patient.keep_free {
+        return fail(
+            format!(
+                "{seen}, less than the {} MiB that stay free: nothing more is kept",
+                patient.keep_free >> 20
+            ),
+            "make room on the spool's disk, or lower free under [caps] in the settings",
+        );
+    }
+    if waited_us > WAITED_US {
+        return fail(seen, "lastwords-agent collect, and read what it says");
+    }
+    pass(seen)
 }
 
 /// When somebody else last took custody, by the time of the log that says so.
@@ -83,7 +98,7 @@ pub(super) fn last_receipt(patient: &Patient<'_>) -> Finding {
     match patient.disk.stat(&patient.spool.join("receipts.log")) {
         Ok(stat) if stat.size > 0 => {
             let since_us = patient.now_us.saturating_sub(stat.mtime_us).max(0);
-            let seen = format!("the last receipt came {} ago", hours(since_us));
+            let seen = format!("the last receipt came {} ago", span(since_us));
             match waiting {
                 0 => pass(seen),
                 _ if since_us <= WAITED_US => pass(seen),
@@ -95,13 +110,5 @@ pub(super) fn last_receipt(patient: &Patient<'_>) -> Finding {
         Err(error) => {
             unknown(format!("the receipts cannot be read: {error}"), "run it as root or as the agent")
         }
-    }
-}
-
-fn hours(us: i64) -> String {
-    match us / 3_600_000_000 {
-        0 => format!("{} min", us / 60_000_000),
-        hours @ 1..48 => format!("{hours} h"),
-        hours => format!("{} days", hours / 24),
     }
 }

@@ -9,7 +9,8 @@ use collector::config::Forget;
 use collector::disk::System;
 use collector::doctor;
 use collector::exit::Exit;
-use handover::readiness::{Readiness, Verdict};
+use collector::spool::caps::Caps;
+use handover::readiness::{Check, Readiness, Verdict};
 
 use crate::node::{DIED, Node, OOPS, PANIC, random};
 use crate::service::Service;
@@ -55,6 +56,7 @@ fn well() -> Node {
         ("sys/firmware/efi/efivars/Boot0000-8be4df61", "x"),
         ("sys/class/watchdog/watchdog0/state", "active\n"),
         ("usr/lib/systemd/system/systemd-pstore.service", "[Unit]\n"),
+        ("etc/systemd/system/sysinit.target.wants/systemd-pstore.service", "[Unit]\n"),
         ("run/systemd/timesync/synchronized", ""),
         ("boot/initrd.img-6.12.117+deb12-cloud-amd64", "an initramfs"),
     ] {
@@ -113,7 +115,7 @@ fn a_machine_that_is_well_passes_everything() {
     let ill: Vec<_> = readiness.checks.iter().filter(|check| check.verdict != Verdict::Pass).collect();
     assert!(ill.is_empty(), "{ill:#?}");
     assert_eq!((readiness.summary, doctor::exit(&readiness)), (Verdict::Pass, Exit::Done));
-    assert_eq!(readiness.checks.len(), 20);
+    assert_eq!(readiness.checks.len(), 21);
     // As the service reads it, which recomputes the summary.
     Readiness::read(&serde_json::to_vec(&readiness).unwrap()).unwrap();
 }
@@ -123,9 +125,10 @@ fn a_machine_that_cannot_be_seen_is_unknown_or_worse() {
     let node = Node::new();
     let readiness = examine(&node, false);
     let passes: Vec<_> = readiness.checks.iter().filter(|check| check.verdict == Verdict::Pass).collect();
-    // No variables of UEFI to crowd without an EFI backend, no crash kernel that would write, and the program itself.
+    // No variables of UEFI to crowd without an EFI backend, no crash kernel that would write, no certificate that could
+    // end, and the program itself.
     let ids: Vec<&str> = passes.iter().map(|check| check.id.as_str()).collect();
-    assert_eq!(ids, ["pstore-space", "kdump-target", "self-test"]);
+    assert_eq!(ids, ["pstore-space", "kdump-target", "certificate", "self-test"]);
 }
 
 #[test]
@@ -153,6 +156,10 @@ fn watchdog() {
         node.file("sys/class/watchdog/watchdog0/state", "inactive\n");
         node.file("proc/sys/kernel/nmi_watchdog", "0\n");
     });
+    check("watchdog", Verdict::Unknown, |node| {
+        remove(node, "sys/class/watchdog");
+        remove(node, "proc/sys/kernel/nmi_watchdog");
+    });
 }
 
 #[test]
@@ -173,7 +180,13 @@ fn pstore_backend() {
 #[test]
 fn pstore_written() {
     let notifiers = "sys/module/kernel/parameters/crash_kexec_post_notifiers";
-    check("pstore-written", Verdict::Fail, |node| node.file(notifiers, "N\n"));
+    let node = well();
+    node.file(notifiers, "N\n");
+    let seen = found(&node, false, "pstore-written");
+    assert!(seen.verdict == Verdict::Pass && seen.evidence.starts_with("kdump only"), "{seen:?}");
+    // Kdump alone is as good as its proof.
+    fs::remove_file(node.spool().join("drill.json")).unwrap();
+    assert_eq!(found(&node, false, "pstore-written").verdict, Verdict::Fail);
     check("pstore-written", Verdict::Unknown, |node| remove(node, notifiers));
 }
 
@@ -188,19 +201,53 @@ fn pstore_space() {
 #[test]
 fn pstore_leftovers() {
     check("pstore-leftovers", Verdict::Fail, |node| node.file("sys/fs/pstore/dmesg-ramoops-0", PANIC));
+    let node = well();
+    node.file("sys/fs/pstore/dmesg-ramoops-0", PANIC);
+    node.file("sys/fs/pstore/dmesg-ramoops-1.enc.z", "x");
+    let old = fs::File::options().write(true).open(node.path("root/sys/fs/pstore/dmesg-ramoops-0")).unwrap();
+    old.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(DIED - 3 * 86_400)).unwrap();
+    let seen = found(&node, false, "pstore-leftovers").evidence;
+    assert_eq!(
+        seen,
+        "2 dumps are left in pstore, 1 of them .enc.z, which the kernel could not decompress, the oldest of 3 days ago"
+    );
     check("pstore-leftovers", Verdict::Unknown, |node| remove(node, "sys/fs/pstore"));
+}
+
+const WANTS: &str = "etc/systemd/system/multi-user.target.wants";
+
+/// Another program that erases records.
+fn eraser(node: &Node, unit: &str) {
+    node.file(&format!("usr/lib/systemd/system/{unit}"), "[Unit]\n");
+    node.file(&format!("{WANTS}/{unit}"), "[Unit]\n");
+}
+
+fn found(node: &Node, forget: bool, id: &str) -> Check {
+    examine(node, forget).checks.into_iter().find(|check| check.id == id).unwrap()
 }
 
 #[test]
 fn one_eraser() {
     check("one-eraser", Verdict::Fail, |node| remove(node, "usr/lib/systemd"));
-    check("one-eraser", Verdict::Unknown, |node| remove(node, "usr"));
-    let verdict = |node: &Node, forget| {
-        examine(node, forget).checks.into_iter().find(|check| check.id == "one-eraser").unwrap().verdict
-    };
+    check("one-eraser", Verdict::Fail, |node| remove(node, "etc/systemd/system/sysinit.target.wants"));
+    let node = well();
+    remove(&node, "usr");
+    // Nor can it be seen where dumps go.
+    for id in ["one-eraser", "kdump-target"] {
+        assert_eq!(found(&node, false, id).verdict, Verdict::Unknown, "{id}");
+    }
+    for unit in ["abrt-pstoreoops.service", "pstore-probe.service", "pstore-clean.service"] {
+        check("one-eraser", Verdict::Fail, |node| eraser(node, unit));
+    }
+    let verdict = |node: &Node, forget| found(node, forget, "one-eraser").verdict;
     let node = well();
     assert_eq!(verdict(&node, true), Verdict::Fail);
     node.file("etc/systemd/pstore.conf", "[PStore]\nUnlink=no\n");
+    assert_eq!(verdict(&node, true), Verdict::Pass);
+    // One that is masked does not run, whoever wants it.
+    let node = well();
+    let unit = node.path("root/etc/systemd/system/systemd-pstore.service");
+    std::os::unix::fs::symlink("/dev/null", unit).unwrap();
     assert_eq!(verdict(&node, true), Verdict::Pass);
 }
 
@@ -213,12 +260,127 @@ fn archive_durable() {
 }
 
 #[test]
-fn kdump() {
+fn kdump_armed() {
     check("kdump-armed", Verdict::Fail, |node| node.file("sys/kernel/kexec_crash_loaded", "0\n"));
+    let node = well();
+    node.file("sys/kernel/kexec_crash_loaded", "0\n");
+    let seen = |node: &Node| found(node, false, "kdump-armed").evidence;
+    assert!(!seen(&node).contains("lockdown") && !seen(&node).contains("Secure Boot"), "{}", seen(&node));
+    node.file("sys/kernel/security/lockdown", "none [integrity] confidentiality\n");
+    node.file(
+        "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c",
+        "\u{6}\u{0}\u{0}\u{0}\u{1}",
+    );
+    assert!(seen(&node).contains("lockdown is integrity") && seen(&node).contains("Secure Boot"));
+    node.file("proc/sys/kernel/kexec_load_disabled", "1\n");
+    assert!(seen(&node).contains("kexec_load_disabled"));
+    remove(&node, "sys/kernel/kexec_crash_loaded");
+    assert_eq!(found(&node, false, "kdump-armed").verdict, Verdict::Unknown);
+}
+
+/// A machine on which firmware assists a dump: there is no crash kernel beside it.
+fn assisted(node: &Node, folder: &str) {
+    for (name, value) in [
+        ("kexec_crash_loaded", "0"),
+        (&format!("{folder}enabled"), "1"),
+        (&format!("{folder}registered"), "1"),
+    ] {
+        node.file(&format!("sys/kernel/{name}"), &format!("{value}\n"));
+    }
+    node.file("sys/kernel/fadump/mem_reserved", "268435456\n");
+    node.file("usr/lib/systemd/system/kdump.service", "[Unit]\n");
+    node.file(&format!("{WANTS}/kdump.service"), "[Unit]\n");
+    node.file("run/systemd/units/invocation:kdump.service", "6f9619ff8b86d011b42d00c04fc964ff");
+}
+
+#[test]
+fn kdump_by_firmware() {
+    for folder in ["fadump/", "fadump_"] {
+        let node = well();
+        assisted(&node, folder);
+        let seen = examine(&node, false);
+        assert_eq!(seen.summary, Verdict::Pass, "{seen:#?}");
+        assert!(found(&node, false, "kdump-armed").evidence.contains("fadump"));
+        check("kdump-armed", Verdict::Fail, |node| {
+            assisted(node, folder);
+            node.file(&format!("sys/kernel/{folder}registered"), "0\n");
+        });
+    }
+    check("kdump-armed", Verdict::Fail, |node| {
+        assisted(node, "fadump/");
+        remove(node, "run/systemd/units/invocation:kdump.service");
+    });
+    check("kdump-armed", Verdict::Unknown, |node| {
+        assisted(node, "fadump/");
+        remove(node, "run/systemd/units");
+    });
+    check("kdump-reservation", Verdict::Fail, |node| {
+        assisted(node, "fadump/");
+        node.file("sys/kernel/fadump/mem_reserved", "0\n");
+    });
+}
+
+#[test]
+fn kdump_reservation() {
     check("kdump-reservation", Verdict::Fail, |node| node.file("sys/kernel/kexec_crash_size", "0\n"));
     check("kdump-reservation", Verdict::Unknown, |node| remove(node, "sys/kernel/kexec_crash_size"));
+    // 256 MiB are reserved; the machine is large enough in free bytes of its disk for neither check to be in the way.
+    for (settings, arch, mib, verdict) in [
+        ("etc/kdump.conf", "x86_64", 65_535, Verdict::Pass),
+        ("etc/kdump.conf", "x86_64", 65_536, Verdict::Fail),
+        ("etc/kdump.conf", "aarch64", 4095, Verdict::Pass),
+        ("etc/kdump.conf", "aarch64", 4096, Verdict::Fail),
+        ("etc/kdump.conf", "ppc64le", 2048, Verdict::Fail),
+        ("etc/kdump.conf", "riscv64", 65_536, Verdict::Pass),
+        ("etc/default/kdump-tools", "x86_64", 65_536, Verdict::Pass),
+        ("etc/nothing", "x86_64", 65_536, Verdict::Pass),
+    ] {
+        let node = well();
+        node.file(settings, "# nothing\n");
+        node.file("proc/sys/kernel/arch", &format!("{arch}\n"));
+        node.file("proc/meminfo", &format!("MemTotal: {} kB\n", mib * 1024));
+        let seen = found(&node, false, "kdump-reservation");
+        assert_eq!(seen.verdict, verdict, "{settings} {arch} {mib}: {seen:?}");
+    }
+    check("kdump-reservation", Verdict::Fail, |node| {
+        node.file("etc/default/kdump-tools", "USE_KDUMP=1\n");
+        node.file("proc/meminfo", "MemTotal: 524288 kB\n");
+        node.file("sys/kernel/kexec_crash_size", "67108864\n");
+    });
+}
+
+#[test]
+fn kdump_target() {
     check("kdump-target", Verdict::Fail, |node| node.file("proc/meminfo", "MemTotal: 99999999999999 kB\n"));
+    check("kdump-target", Verdict::Unknown, |node| remove(node, "proc/meminfo"));
     check("kdump-target", Verdict::Unknown, |node| remove(node, "var/crash"));
+    for (settings, text) in [
+        ("etc/kdump.conf", "path /var/crash\nnfs 192.0.2.1:/dumps # away\n"),
+        ("etc/kdump.conf", "ssh kdump@192.0.2.1\n"),
+        ("etc/kdump.conf", "raw /dev/sdb\n"),
+        ("etc/kdump.conf", "dracut_args --mount \"192.0.2.1:/dumps /mnt nfs defaults\"\n"),
+        ("etc/kdump.conf", "path /not/there\n"),
+        ("etc/default/kdump-tools", "NFS=\"192.0.2.1:/dumps\"\n"),
+        ("etc/default/kdump-tools", "SSH=kdump@192.0.2.1\n"),
+        ("etc/default/kdump-tools", "FTP='192.0.2.1:/dumps'\n"),
+        ("etc/default/kdump-tools", "KDUMP_COREDIR=\"/not/there\"\n"),
+        ("etc/sysconfig/kdump", "KDUMP_SAVEDIR=\"ssh://kdump@192.0.2.1/dumps\"\n"),
+        ("etc/sysconfig/kdump", "KDUMP_SAVEDIR=\"file:///not/there\"\n"),
+    ] {
+        check("kdump-target", Verdict::Unknown, |node| node.file(settings, text));
+    }
+    // Encrypted, two layers below the file system.
+    check("kdump-target", Verdict::Unknown, |node| {
+        node.file("sys/dev/block/8:1/dm/uuid", "LVM-x\n");
+        node.file("sys/dev/block/8:1/slaves/dm-0/dm/uuid", "CRYPT-LUKS2-x\n");
+    });
+    let node = well();
+    let text = "#NFS=\"x\"\nSSH=\"\"\nKDUMP_COREDIR=\"/srv/dumps\"\nKDUMP_NUM_DUMPS=3\n";
+    node.file("etc/default/kdump-tools", text);
+    fs::create_dir_all(node.path("root/srv/dumps")).unwrap();
+    let seen = found(&node, false, "kdump-target");
+    assert_eq!(seen.verdict, Verdict::Pass, "{seen:?}");
+    assert!(seen.evidence.contains("/srv/dumps") && seen.evidence.contains("the newest 3"), "{seen:?}");
 }
 
 #[test]
@@ -239,7 +401,77 @@ fn spool_content() {
         let time = std::time::UNIX_EPOCH + Duration::from_secs(DIED - 90_000);
         fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
     });
+    // A crash loop, of which the spool keeps the ends.
+    let node = well();
+    for n in 0..8 {
+        node.record("dmesg-ramoops-0", DIED + n, format!("{PANIC}<0>[   28.{n:06}] again\n"));
+        node.run(&Config { caps: Caps { bytes: 1, ..Caps::default() }, ..node.config(None) });
+    }
+    let seen = found(&node, false, "spool-content");
+    assert!(seen.verdict == Verdict::Fail && seen.evidence.contains("were given up for room"), "{seen:?}");
     check("spool-content", Verdict::Unknown, |node| fs::remove_dir(node.spool().join("held")).unwrap());
+}
+
+#[test]
+fn spool_without_room() {
+    let node = well();
+    let caps = Caps { free: u64::MAX, ..Caps::default() };
+    let readiness = agent::examine(&Config { caps, ..node.config(None) }, &ground());
+    let ill: Vec<_> = readiness.checks.iter().filter(|check| check.verdict != Verdict::Pass).collect();
+    assert!(
+        matches!(ill[..], [check] if check.id == "spool-content" && check.verdict == Verdict::Fail),
+        "{ill:#?}"
+    );
+}
+
+#[test]
+fn certificate() {
+    let pem = |years: &[i32]| -> String {
+        let one = |year: &i32| {
+            let mut params = rcgen::CertificateParams::new(vec!["crash.example".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(*year, 12, 1);
+            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+        };
+        years.iter().map(one).collect()
+    };
+    // The machine is in November 2026.
+    for (text, verdict) in [
+        (pem(&[2027]), Verdict::Pass),
+        (pem(&[2026]), Verdict::Fail),
+        (pem(&[2020]), Verdict::Fail),
+        // One replaces the other.
+        (pem(&[2026, 2030]), Verdict::Pass),
+        ("no certificate".to_owned(), Verdict::Fail),
+        ("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n".to_owned(), Verdict::Unknown),
+    ] {
+        let node = well();
+        let path = node.path("ca.pem");
+        fs::write(&path, &text).unwrap();
+        let config = Config { ca_file: Some(path.clone()), ..node.config(None) };
+        let readiness = agent::examine(&config, &ground());
+        let seen = readiness.checks.iter().find(|check| check.id == "certificate").unwrap();
+        assert_eq!((seen.verdict, readiness.summary), (verdict, verdict), "{seen:?}");
+        fs::remove_file(path).unwrap();
+        assert_eq!(agent::examine(&config, &ground()).summary, Verdict::Unknown);
+    }
+}
+
+#[test]
+fn a_clock_before_this_program() {
+    struct Long;
+    impl Clock for Long {
+        fn wall_us(&self) -> i64 {
+            1_000_000
+        }
+        fn since_boot(&self) -> Duration {
+            Duration::from_secs(3600)
+        }
+        fn sleep(&self, _: Duration) {}
+    }
+    let node = well();
+    let readiness = agent::examine(&node.config(None), &Ground { clock: &Long, ..ground() });
+    let seen = readiness.checks.iter().find(|check| check.id == "clock").unwrap();
+    assert_eq!(seen.verdict, Verdict::Fail, "{seen:?}");
 }
 
 #[test]
@@ -264,6 +496,12 @@ fn previous_boot() {
         fs::remove_file(node.spool().join(marker)).unwrap();
         fs::remove_file(node.spool().join(marker.replace("clean", "json"))).unwrap();
     });
+    // The first boot that the agent sees has none before it.
+    let node = well();
+    fs::remove_dir_all(node.spool().join("boots")).unwrap();
+    fs::create_dir(node.spool().join("boots")).unwrap();
+    agent::mark(&node.config(None), false, &ground()).unwrap();
+    assert_eq!(found(&node, false, "previous-boot").evidence, "no earlier boot is known");
 }
 
 #[test]
