@@ -67,14 +67,14 @@ impl Inside {
 }
 
 fn push(line: &[u8], into: &mut Vec<u8>) {
-    let mut rest = line;
-    let special = |rest: &[u8]| {
-        let odd = memchr::memchr3(b'\r', ESCAPE, NBSP[0], rest);
-        odd.into_iter().chain(memchr::memchr(b'&', rest)).min()
-    };
-    while let Some(at) = special(rest) {
-        into.extend_from_slice(&rest[..at]);
-        rest = &rest[at..];
+    let odd = |from: usize| memchr::memchr3(b'\r', ESCAPE, NBSP[0], &line[from..]).map(|at| from + at);
+    let and = |from: usize| memchr::memchr(b'&', &line[from..]).map(|at| from + at);
+    // Each is looked for again only when it was passed: a line may be nothing but one of them.
+    let (mut next_odd, mut next_and) = (odd(0), and(0));
+    let mut done = 0;
+    while let Some(at) = next_odd.into_iter().chain(next_and).min() {
+        into.extend_from_slice(&line[done..at]);
+        let rest = &line[at..];
         let (with, length) = match rest[0] {
             b'\r' => (&b""[..], 1),
             ESCAPE => (&b""[..], escape(rest)),
@@ -83,9 +83,15 @@ fn push(line: &[u8], into: &mut Vec<u8>) {
             _ => (&rest[..1], 1),
         };
         into.extend_from_slice(with);
-        rest = &rest[length..];
+        done = at + length;
+        if next_odd.is_some_and(|at| at < done) {
+            next_odd = odd(done);
+        }
+        if next_and.is_some_and(|at| at < done) {
+            next_and = and(done);
+        }
     }
-    into.extend_from_slice(rest);
+    into.extend_from_slice(&line[done..]);
 }
 
 const ESCAPE: u8 = 0x1b;
@@ -259,10 +265,21 @@ mod tests {
             ("a\u{a0}b\u{c3}", "a b\u{c3}"),
             ("cut \u{1b}[3", "cut [3"),
             ("\u{1b}", ""),
+            ("&\u{1b}[0m&gt;&\r&lt;\r", "&>&<"),
         ] {
             let mut text = Vec::new();
             Inside::of(line.as_bytes(), Profile::Production).push(line.as_bytes(), &mut text);
             assert_eq!(String::from_utf8_lossy(&text), expected);
+        }
+    }
+
+    #[test]
+    fn a_long_line_of_nothing_else_takes_no_longer_than_its_length() {
+        const LENGTH: usize = 1 << 18;
+        for (line, left) in [("\u{1b}", 0), ("\r", 0), ("&", LENGTH), ("\u{a0}", LENGTH)] {
+            let mut text = Vec::new();
+            push(line.repeat(LENGTH).as_bytes(), &mut text);
+            assert!(text.len() <= left, "{line:?}");
         }
     }
 
