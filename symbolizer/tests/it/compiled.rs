@@ -149,7 +149,7 @@ fn traces_of_other_machines_lead_to_their_lines() {
         let image = Image::open(&kernel).unwrap();
         let symbol = image.symbols().unwrap().symbols_named("running").next().unwrap();
         let (start, size) = (symbol.address, symbol.ksize);
-        let places: Vec<u64> = (2..=symbol.elf_size).step_by(2).map(u64::from).collect();
+        let places: Vec<u64> = (2..=symbol.elf_size).step_by(2).collect();
         let mut log = "[    1.000000] Kernel panic - not syncing: made up\n\
             [    1.000000] CPU: 1 PID: 115 Comm: insmod Not tainted 6.1.0 #1\n\
             [    1.000000] Call Trace:\n"
