@@ -3,6 +3,7 @@
 //! Chapter 7 of the protocol is [`Delivery::sent`]: what each answer means for the node. Whatever goes wrong,
 //! evidence stays where it is; a run that ends early is continued by the next one.
 
+pub mod attempts;
 mod gaps;
 mod parts;
 mod reconcile;
@@ -18,6 +19,7 @@ use handover::receipt::{Disposition, Envelope, Expected, Receipt};
 use handover::{EvidenceId, NodeId, Sha256, limits};
 
 use crate::clock::Clock;
+use crate::deliver::attempts::Attempts;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::http::{Answer, Client, NoAnswer, Upload};
@@ -83,14 +85,23 @@ pub fn deliver(spool: &mut Spool<'_>, way: &Way<'_>) -> Result<Outcome, Error> {
     let mut failed = 0;
     loop {
         let before = delivery.outcome.receipts.len();
-        let Some(halt) = delivery.ask_each()? else { break };
+        let Some(halt) = delivery.ask_each()? else {
+            Attempts::succeeded(delivery.spool.disk(), delivery.spool.folder())?;
+            break;
+        };
         // The count begins again with a receipt: a service that answers is not away.
         failed = if delivery.outcome.receipts.len() > before { 0 } else { failed + 1 };
         let left = way.deadline.saturating_sub(way.clock.since_boot().saturating_sub(began));
         let wait = delivery.wait(&halt, failed);
         if halt.is_final() || wait >= left {
             delivery.outcome.exit = delivery.outcome.exit.and(halt.exit());
+            let (spool, now_us) = (&delivery.spool, way.clock.wall_us());
+            let noted =
+                Attempts::failed(spool.disk(), spool.folder(), now_us, &halt.to_string(), halt.is_final());
             delivery.outcome.troubles.push(halt.to_string());
+            if let Err(error) = noted {
+                delivery.outcome.troubles.push(crate::agent::chain(&error));
+            }
             break;
         }
         way.clock.sleep(wait);

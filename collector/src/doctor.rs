@@ -85,7 +85,7 @@ fn fail(evidence: impl Into<String>, fix: &'static str) -> Finding {
 type Entry = (&'static str, u64, &'static str, fn(&Patient<'_>) -> Finding);
 
 /// Every check, in the order of a crash: written, kept over the reboot, found, handed over.
-const CHECKS: [Entry; 21] = [
+const CHECKS: [Entry; 22] = [
     ("panic-policy", 3600, "/proc/sys/kernel/panic*", machine::panic_policy),
     ("watchdog", 3600, "/sys/class/watchdog, /proc/sys/kernel/nmi_watchdog", machine::watchdog),
     ("pstore-mounted", 3600, "/proc/1/mountinfo", pstore::mounted),
@@ -101,6 +101,7 @@ const CHECKS: [Entry; 21] = [
     ("spool-durable", 3600, "a file written, synced and read back", spool::durable),
     ("spool-content", 3600, "the spool's folders", spool::content),
     ("last-receipt", 3600, "receipts.log in the spool", spool::last_receipt),
+    ("attempts", 3600, "attempts.json in the spool", spool::attempts),
     ("certificate", 86_400, "the settings' ca_file", certificate::expiry),
     ("clock", 3600, "adjtimex(2), /run/systemd/timesync/synchronized", machine::clock),
     ("self-test", 86_400, "samples in this program", reading::self_test),

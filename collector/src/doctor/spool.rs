@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::{Finding, Patient, fail, pass, span, unknown};
+use crate::deliver::attempts::Attempts;
 use crate::mounts::{Mounts, is_volatile};
 
 /// How long a parcel may wait before somebody should look: a day, in µs.
@@ -110,5 +111,35 @@ pub(super) fn last_receipt(patient: &Patient<'_>) -> Finding {
         Err(error) => {
             unknown(format!("the receipts cannot be read: {error}"), "run it as root or as the agent")
         }
+    }
+}
+
+/// Whether the last attempt to hand over failed, and how many before it.
+pub(super) fn attempts(patient: &Patient<'_>) -> Finding {
+    if !patient.has_server {
+        return pass("no server is named: evidence is only kept");
+    }
+    let folder = patient.disk.list(patient.spool);
+    let Some(attempts) = Attempts::load(patient.disk, patient.spool) else {
+        return match folder {
+            Ok(names) if names.iter().any(|name| name == "attempts.json") => {
+                unknown("what is noted of failed attempts cannot be read", "run it as root or as the agent")
+            }
+            Ok(_) => pass("no attempt failed since one last handed over everything"),
+            Err(error) => {
+                unknown(format!("the spool cannot be read: {error}"), "run it as root or as the agent")
+            }
+        };
+    };
+    let Attempts { failed, since_us, last_us, why, is_final } = attempts;
+    let ago = |us: i64| span(patient.now_us.saturating_sub(us).max(0));
+    let seen = match failed {
+        1 => format!("the last attempt, {} ago, failed: {why}", ago(last_us)),
+        many => format!("{many} attempts failed for {}, the last {} ago: {why}", ago(since_us), ago(last_us)),
+    };
+    let fix = "lastwords-agent deliver, and read what it says";
+    match is_final || patient.now_us.saturating_sub(since_us) > WAITED_US {
+        true => fail(seen, fix),
+        false => unknown(seen, fix),
     }
 }

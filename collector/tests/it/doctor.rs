@@ -115,7 +115,7 @@ fn a_machine_that_is_well_passes_everything() {
     let ill: Vec<_> = readiness.checks.iter().filter(|check| check.verdict != Verdict::Pass).collect();
     assert!(ill.is_empty(), "{ill:#?}");
     assert_eq!((readiness.summary, doctor::exit(&readiness)), (Verdict::Pass, Exit::Done));
-    assert_eq!(readiness.checks.len(), 21);
+    assert_eq!(readiness.checks.len(), 22);
     // As the service reads it, which recomputes the summary.
     Readiness::read(&serde_json::to_vec(&readiness).unwrap()).unwrap();
 }
@@ -125,10 +125,10 @@ fn a_machine_that_cannot_be_seen_is_unknown_or_worse() {
     let node = Node::new();
     let readiness = examine(&node, false);
     let passes: Vec<_> = readiness.checks.iter().filter(|check| check.verdict == Verdict::Pass).collect();
-    // No variables of UEFI to crowd without an EFI backend, no crash kernel that would write, no certificate that could
-    // end, and the program itself.
+    // No variables of UEFI to crowd without an EFI backend, no crash kernel that would write, no server and no certificate
+    // of one, and the program itself.
     let ids: Vec<&str> = passes.iter().map(|check| check.id.as_str()).collect();
-    assert_eq!(ids, ["pstore-space", "kdump-target", "certificate", "self-test"]);
+    assert_eq!(ids, ["pstore-space", "kdump-target", "attempts", "certificate", "self-test"]);
 }
 
 #[test]
@@ -422,6 +422,39 @@ fn spool_without_room() {
         matches!(ill[..], [check] if check.id == "spool-content" && check.verdict == Verdict::Fail),
         "{ill:#?}"
     );
+}
+
+#[test]
+fn attempts() {
+    let (node, service) = (well(), Service::start());
+    node.crash();
+    let seen = |server: &str| {
+        let config = Config { servers: vec![server.to_owned()], ..node.config(None) };
+        agent::examine(&config, &ground()).checks.into_iter().find(|check| check.id == "attempts").unwrap()
+    };
+    let away = "http://127.0.0.1:1";
+    let config = Config { servers: vec![away.to_owned()], deadline: Duration::ZERO, ..node.config(None) };
+    assert_eq!(seen(away).verdict, Verdict::Pass);
+    for told in ["the last attempt", "2 attempts failed"] {
+        assert_eq!(node.run(&config).exit, Exit::Later);
+        let seen = seen(away);
+        assert!(seen.verdict == Verdict::Unknown && seen.evidence.starts_with(told), "{seen:?}");
+    }
+    // Something that has failed for a day does not mend itself, and neither does a token.
+    let note = node.spool().join("attempts.json");
+    let text = fs::read_to_string(&note).unwrap();
+    let mut long: serde_json::Value = serde_json::from_str(&text).unwrap();
+    long["since_us"] = ((DIED as i64 - 90_000) * 1_000_000).into();
+    fs::write(&note, long.to_string()).unwrap();
+    assert_eq!(seen(away).verdict, Verdict::Fail);
+    fs::write(&note, "damaged").unwrap();
+    assert_eq!(seen(away).verdict, Verdict::Unknown);
+    fs::write(&note, text.replace("\"is_final\":false", "\"is_final\":true")).unwrap();
+    assert_eq!(seen(away).verdict, Verdict::Fail);
+
+    assert_eq!(node.run(&node.config(Some(&service))).exit, Exit::Done);
+    assert_eq!(seen(&service.url()).verdict, Verdict::Pass);
+    assert!(!note.exists());
 }
 
 #[test]
