@@ -53,44 +53,40 @@ enum Command {
     /// failed, 75 the service is away (everything is kept), 76 a receipt or TLS is not to be trusted, 77 the token
     /// is not accepted.
     Collect {
-        #[command(flatten)]
-        settings: Settings,
         /// Do it again every so many seconds, where no timer does, until told to end; and twice an hour tell the
         /// service what the doctor finds
         #[arg(long, value_name = "SECONDS")]
         every: Option<u64>,
+        #[command(flatten)]
+        settings: Settings,
     },
     /// Hand over what waits in the spool, and look for nothing: the half that needs the network and no privilege.
     Deliver(Settings),
     /// Say whether a crash of this machine would be kept and told. Exit code 0: yes, 74: no, 75: it cannot be seen.
     Doctor {
-        #[command(flatten)]
-        settings: Settings,
         /// Tell the service what was found
         #[arg(long)]
         tell: bool,
         /// Note what was found in the spool; the next `deliver` tells it
         #[arg(long)]
         note: bool,
+        #[command(flatten)]
+        settings: Settings,
     },
     /// Prove the way of a crash to the service.
     Drill {
-        /// Hand over a made-up record; the machine goes on
-        #[arg(long, required_unless_present = "really_panic_this_machine")]
-        synthetic: bool,
-        /// Make this machine panic, now. The next boot's collect notes what became of it
-        #[arg(long, conflicts_with = "synthetic")]
-        really_panic_this_machine: bool,
+        #[command(flatten)]
+        how: How,
         #[command(flatten)]
         settings: Settings,
     },
     /// Enter the running boot in the ledger, or mark that it ends in order; run by lastwords-boot.service.
     Boot {
-        #[command(flatten)]
-        settings: Settings,
         /// Mark that this boot ends in order
         #[arg(long)]
         ending: bool,
+        #[command(flatten)]
+        settings: Settings,
     },
     /// The receipts that this node holds.
     #[command(subcommand)]
@@ -102,12 +98,24 @@ enum Receipts {
     /// Verify checksums, signatures and the chain offline, and hold them against the spool. Exit code 76 if
     /// something is wrong.
     Verify {
-        #[command(flatten)]
-        settings: Settings,
         /// The service's public key in hex, instead of the pinned ones
         #[arg(long, value_name = "HEX")]
         key: Option<String>,
+        #[command(flatten)]
+        settings: Settings,
     },
+}
+
+/// How a drill begins.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct How {
+    /// Hand over a made-up record; the machine goes on
+    #[arg(long)]
+    synthetic: bool,
+    /// Make this machine panic, now. The next boot's collect notes what became of it
+    #[arg(long)]
+    really_panic_this_machine: bool,
 }
 
 #[derive(Args, Clone)]
@@ -214,9 +222,9 @@ fn obey(command: Command) -> Result<Exit, Error> {
             }
             Ok(doctor::exit(&readiness))
         }
-        Command::Drill { synthetic, really_panic_this_machine: _, settings } => {
+        Command::Drill { how, settings } => {
             let json = settings.json;
-            Ok(print::summary(&agent::drill(&config(settings)?, synthetic, &ground)?, json))
+            Ok(print::summary(&agent::drill(&config(settings)?, how.synthetic, &ground)?, json))
         }
         Command::Boot { settings, ending } => {
             agent::mark(&config(settings)?, ending, &ground).map(|()| Exit::Done)
@@ -250,7 +258,10 @@ fn config(settings: Settings) -> Result<Config, Error> {
         keep_only,
         json: _,
     } = settings;
-    let mut config = Config::of_node(&root, file(config, &root)?.as_deref())?;
+    let (path, text) = file(config, &root)?;
+    let mut config = Config::of_node(&root, text.as_deref()).map_err(|error| {
+        Error::Setting(format!("the settings {} cannot be read: {error}", path.display()))
+    })?;
     if pstore_dir.len() + archive_dir.len() + crash_dir.len() > 0 {
         config = Config {
             pstore: pstore_dir,
@@ -288,13 +299,14 @@ fn absolute(path: &Path) -> Result<PathBuf, Error> {
     std::path::absolute(path).map_err(|error| Error::Setting(format!("the path {}: {error}", path.display())))
 }
 
-/// The text of the settings' file. Only one that was named must be there.
-fn file(named: Option<PathBuf>, root: &Path) -> Result<Option<String>, Error> {
-    let path = named.clone().unwrap_or_else(|| root.join("etc/lastwords/agent.toml"));
+/// The settings' file and its text. Only one that was named must be there.
+fn file(named: Option<PathBuf>, root: &Path) -> Result<(PathBuf, Option<String>), Error> {
+    let must_exist = named.is_some();
+    let path = named.unwrap_or_else(|| root.join("etc/lastwords/agent.toml"));
     match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::Setting(format!("reading the configuration {}: {error}", path.display()))),
+        Ok(text) => Ok((path, Some(text))),
+        Err(error) if !must_exist && error.kind() == std::io::ErrorKind::NotFound => Ok((path, None)),
+        Err(error) => Err(Error::Setting(format!("reading the settings {}: {error}", path.display()))),
     }
 }
 

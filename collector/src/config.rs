@@ -80,7 +80,7 @@ pub enum Forget {
 
 /// As the file says it.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "forget is true, false or \"when-full\"")]
 enum ForgetSetting {
     Plain(bool),
     Word(String),
@@ -94,9 +94,9 @@ impl TryFrom<ForgetSetting> for Forget {
             ForgetSetting::Plain(true) => Ok(Forget::Receipted),
             ForgetSetting::Plain(false) => Ok(Forget::Never),
             ForgetSetting::Word(word) if word == "when-full" => Ok(Forget::WhenFull),
-            ForgetSetting::Word(word) => Err(Error::Setting(format!(
-                "the configuration cannot be read: forget is true, false or \"when-full\", not {word:?}"
-            ))),
+            ForgetSetting::Word(word) => {
+                Err(Error::Setting(format!("forget is true, false or \"when-full\", not {word:?}")))
+            }
         }
     }
 }
@@ -211,8 +211,12 @@ impl Config {
 
     /// The settings of a node: the usual sources below a root, and over them what a file says.
     pub fn of_node(root: &Path, file: Option<&str>) -> Result<Config, Error> {
-        let settings: Settings = toml::from_str(file.unwrap_or_default()).map_err(|error| {
-            Error::Setting(format!("the configuration cannot be read: {}", error.message()))
+        let file = file.unwrap_or_default();
+        let settings: Settings = toml::from_str(file).map_err(|error| {
+            let before = error.span().and_then(|span| file.get(..span.start));
+            let line =
+                before.map_or(String::new(), |text| format!("line {}: ", text.matches('\n').count() + 1));
+            Error::Setting(format!("{line}{}", error.message()))
         })?;
         let usual =
             Config { root: root.to_owned(), ..Config::new("/var/spool/lastwords") }.with_usual_sources();
@@ -316,6 +320,9 @@ mod tests {
             let error = Config::of_node(Path::new("/"), Some(file)).unwrap_err();
             assert_eq!(error.exit(), crate::exit::Exit::Usage, "{file}");
         }
+        let told = |file| Config::of_node(Path::new("/"), Some(file)).unwrap_err().to_string();
+        assert!(told("site = \"a\"\n[caps]\nbites = 1").starts_with("line 3: unknown field `bites`"));
+        assert_eq!(told("forget = 3"), "line 1: forget is true, false or \"when-full\"");
     }
 
     #[test]

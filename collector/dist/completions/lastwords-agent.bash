@@ -94,7 +94,7 @@ _lastwords__agent() {
             return 0
             ;;
         lastwords__subcmd__agent__subcmd__boot)
-            opts="-h --pstore-dir --archive-dir --crash-dir --config --spool --server --token-file --label --ca-file --pin --insecure --forget --core --retry-held --deadline --root --keep-only --json --ending --help"
+            opts="-h --ending --pstore-dir --archive-dir --crash-dir --config --spool --server --token-file --label --ca-file --pin --insecure --forget --core --retry-held --deadline --root --keep-only --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -160,12 +160,16 @@ _lastwords__agent() {
             return 0
             ;;
         lastwords__subcmd__agent__subcmd__collect)
-            opts="-h --pstore-dir --archive-dir --crash-dir --config --spool --server --token-file --label --ca-file --pin --insecure --forget --core --retry-held --deadline --root --keep-only --json --every --help"
+            opts="-h --every --pstore-dir --archive-dir --crash-dir --config --spool --server --token-file --label --ca-file --pin --insecure --forget --core --retry-held --deadline --root --keep-only --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --every)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --pstore-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -215,10 +219,6 @@ _lastwords__agent() {
                     return 0
                     ;;
                 --root)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --every)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -296,7 +296,7 @@ _lastwords__agent() {
             return 0
             ;;
         lastwords__subcmd__agent__subcmd__doctor)
-            opts="-h --pstore-dir --archive-dir --crash-dir --config --spool --server --token-file --label --ca-file --pin --insecure --forget --core --retry-held --deadline --root --keep-only --json --tell --note --help"
+            opts="-h --tell --note --pstore-dir --archive-dir --crash-dir --config --spool --server --token-file --label --ca-file --pin --insecure --forget --core --retry-held --deadline --root --keep-only --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -610,12 +610,16 @@ _lastwords__agent() {
             return 0
             ;;
         lastwords__subcmd__agent__subcmd__receipts__subcmd__verify)
-            opts="-h --pstore-dir --archive-dir --crash-dir --config --spool --server --token-file --label --ca-file --pin --insecure --forget --core --retry-held --deadline --root --keep-only --json --key --help"
+            opts="-h --key --pstore-dir --archive-dir --crash-dir --config --spool --server --token-file --label --ca-file --pin --insecure --forget --core --retry-held --deadline --root --keep-only --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --pstore-dir)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -665,10 +669,6 @@ _lastwords__agent() {
                     return 0
                     ;;
                 --root)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -33,6 +33,7 @@ complete -c lastwords-agent -n "__fish_lastwords_agent_needs_command" -f -a "dri
 complete -c lastwords-agent -n "__fish_lastwords_agent_needs_command" -f -a "boot" -d 'Enter the running boot in the ledger, or mark that it ends in order; run by lastwords-boot.service'
 complete -c lastwords-agent -n "__fish_lastwords_agent_needs_command" -f -a "receipts" -d 'The receipts that this node holds'
 complete -c lastwords-agent -n "__fish_lastwords_agent_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l every -d 'Do it again every so many seconds, where no timer does, until told to end; and twice an hour tell the service what the doctor finds' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l pstore-dir -d 'Folder of pstore records; may be given several times. Without any source named, the usual ones are looked through: /sys/fs/pstore, /var/lib/systemd/pstore, /var/crash' -r -F
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l archive-dir -d 'systemd\'s archive of such records' -r -F
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l crash-dir -d 'Folder in which crash kernels leave a folder for each crash' -r -F
@@ -46,7 +47,6 @@ complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect"
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l core -d 'What of a dump of memory is handed over: none, summary, extract or full [default: summary]' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l deadline -d 'Seconds to go on trying when the service is away [default: 60]' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l root -d 'Where /proc, /sys and /etc lie' -r -F
-complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l every -d 'Do it again every so many seconds, where no timer does, until told to end; and twice an hour tell the service what the doctor finds' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l insecure -d 'Allow plain HTTP to other machines'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l forget -d 'Erase records once a verified receipt says that the service has them'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand collect" -l retry-held -d 'Offer again what the service did not take before'
@@ -85,13 +85,13 @@ complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" 
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l core -d 'What of a dump of memory is handed over: none, summary, extract or full [default: summary]' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l deadline -d 'Seconds to go on trying when the service is away [default: 60]' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l root -d 'Where /proc, /sys and /etc lie' -r -F
+complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l tell -d 'Tell the service what was found'
+complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l note -d 'Note what was found in the spool; the next `deliver` tells it'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l insecure -d 'Allow plain HTTP to other machines'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l forget -d 'Erase records once a verified receipt says that the service has them'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l retry-held -d 'Offer again what the service did not take before'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l keep-only -d 'Keep evidence and hand over nothing, whatever server the settings name'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l json -d 'Print one JSON document'
-complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l tell -d 'Tell the service what was found'
-complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -l note -d 'Note what was found in the spool; the next `deliver` tells it'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand drill" -l pstore-dir -d 'Folder of pstore records; may be given several times. Without any source named, the usual ones are looked through: /sys/fs/pstore, /var/lib/systemd/pstore, /var/crash' -r -F
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand drill" -l archive-dir -d 'systemd\'s archive of such records' -r -F
@@ -127,16 +127,17 @@ complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand boot" -l
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand boot" -l core -d 'What of a dump of memory is handed over: none, summary, extract or full [default: summary]' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand boot" -l deadline -d 'Seconds to go on trying when the service is away [default: 60]' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand boot" -l root -d 'Where /proc, /sys and /etc lie' -r -F
+complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand boot" -l ending -d 'Mark that this boot ends in order'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand boot" -l insecure -d 'Allow plain HTTP to other machines'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand boot" -l forget -d 'Erase records once a verified receipt says that the service has them'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand boot" -l retry-held -d 'Offer again what the service did not take before'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand boot" -l keep-only -d 'Keep evidence and hand over nothing, whatever server the settings name'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand boot" -l json -d 'Print one JSON document'
-complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand boot" -l ending -d 'Mark that this boot ends in order'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand boot" -s h -l help -d 'Print help'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and not __fish_seen_subcommand_from verify help" -s h -l help -d 'Print help'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and not __fish_seen_subcommand_from verify help" -f -a "verify" -d 'Verify checksums, signatures and the chain offline, and hold them against the spool. Exit code 76 if something is wrong'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and not __fish_seen_subcommand_from verify help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and __fish_seen_subcommand_from verify" -l key -d 'The service\'s public key in hex, instead of the pinned ones' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and __fish_seen_subcommand_from verify" -l pstore-dir -d 'Folder of pstore records; may be given several times. Without any source named, the usual ones are looked through: /sys/fs/pstore, /var/lib/systemd/pstore, /var/crash' -r -F
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and __fish_seen_subcommand_from verify" -l archive-dir -d 'systemd\'s archive of such records' -r -F
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and __fish_seen_subcommand_from verify" -l crash-dir -d 'Folder in which crash kernels leave a folder for each crash' -r -F
@@ -150,7 +151,6 @@ complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and __fish_seen_subcommand_from verify" -l core -d 'What of a dump of memory is handed over: none, summary, extract or full [default: summary]' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and __fish_seen_subcommand_from verify" -l deadline -d 'Seconds to go on trying when the service is away [default: 60]' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and __fish_seen_subcommand_from verify" -l root -d 'Where /proc, /sys and /etc lie' -r -F
-complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and __fish_seen_subcommand_from verify" -l key -d 'The service\'s public key in hex, instead of the pinned ones' -r
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and __fish_seen_subcommand_from verify" -l insecure -d 'Allow plain HTTP to other machines'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and __fish_seen_subcommand_from verify" -l forget -d 'Erase records once a verified receipt says that the service has them'
 complete -c lastwords-agent -n "__fish_lastwords_agent_using_subcommand receipts; and __fish_seen_subcommand_from verify" -l retry-held -d 'Offer again what the service did not take before'

@@ -3,12 +3,20 @@
 //! Names of files and words of a service are foreign: nothing in them steers the terminal.
 
 use std::fmt;
+use std::io::{self, Write};
 
 use collector::agent::Summary;
 use collector::exit::Exit;
 use collector::receipts::verify::Findings;
 use handover::readiness::{Readiness, Verdict};
 use serde::Serialize;
+
+/// A line to standard output. Who closes it early, as `head` does, has read enough: the exit code still says how it ended.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        let _ = writeln!(io::stdout(), $($words)*);
+    }};
+}
 
 /// What a run did; the exit is that of the run.
 pub fn summary(summary: &Summary, as_json: bool) -> Exit {
@@ -18,17 +26,17 @@ pub fn summary(summary: &Summary, as_json: bool) -> Exit {
     }
     for seen in &summary.found {
         let age = if seen.new { "new" } else { "known" };
-        println!("{} {age} {} {}", seen.evidence, seen.state, Plain(&seen.records.join(" ")));
+        say!("{} {age} {} {}", seen.evidence, seen.state, Plain(&seen.records.join(" ")));
     }
     for receipt in &summary.receipts {
-        println!("receipt {} {} for {}", receipt.seq, receipt.disposition, receipt.evidence_id);
+        say!("receipt {} {} for {}", receipt.seq, receipt.disposition, receipt.evidence_id);
     }
     for (id, why) in &summary.held {
         trouble(&format!("{id} is held: {why}"));
     }
     summary.troubles.iter().for_each(|line| trouble(line));
     let (found, new) = (summary.found.len(), summary.found.iter().filter(|seen| seen.new).count());
-    println!(
+    say!(
         "{found} found, {new} new, {} receipts, {} waiting, {} held, {} erased",
         summary.receipts.len(),
         summary.waiting,
@@ -44,12 +52,12 @@ pub fn readiness(readiness: &Readiness, as_json: bool) {
         return json(readiness);
     }
     for check in &readiness.checks {
-        println!("{:<8}{:<18} {}", word(check.verdict), check.id, Plain(&check.evidence));
+        say!("{:<8}{:<18} {}", word(check.verdict), check.id, Plain(&check.evidence));
         if !check.fix.is_empty() {
-            println!("{:<26} mend: {}", "", check.fix);
+            say!("{:<26} mend: {}", "", check.fix);
         }
     }
-    println!("{}", word(readiness.summary));
+    say!("{}", word(readiness.summary));
 }
 
 /// What verifying the receipts found.
@@ -57,8 +65,8 @@ pub fn findings(findings: &Findings, as_json: bool) -> Exit {
     if as_json {
         json(findings);
     } else {
-        println!("{} receipts verified", findings.verified);
-        findings.gaps.iter().for_each(|gap| println!("gap: {gap}"));
+        say!("{} receipts verified", findings.verified);
+        findings.gaps.iter().for_each(|gap| say!("gap: {gap}"));
         findings.faults.iter().for_each(|fault| trouble(fault));
     }
     if findings.faults.is_empty() { Exit::Done } else { Exit::Distrusted }
@@ -66,7 +74,7 @@ pub fn findings(findings: &Findings, as_json: bool) -> Exit {
 
 /// Something that somebody should look at.
 pub fn trouble(line: &str) {
-    eprintln!("lastwords-agent: {}", Plain(line));
+    let _ = writeln!(io::stderr(), "lastwords-agent: {}", Plain(line));
 }
 
 /// Text of strangers in one line: control characters are written as `\u{1b}`, and so are those that turn the direction
@@ -85,7 +93,7 @@ impl fmt::Display for Plain<'_> {
 }
 
 fn json(document: &impl Serialize) {
-    println!("{}", serde_json::to_string_pretty(document).expect("our documents are texts and numbers"));
+    say!("{}", serde_json::to_string_pretty(document).expect("our documents are texts and numbers"));
 }
 
 fn word(verdict: Verdict) -> &'static str {

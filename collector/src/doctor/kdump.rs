@@ -16,22 +16,29 @@ const RED_HAT: [(&str, &[(u64, u64)]); 4] = [
 /// Of Debian: `/etc/default/grub.d/kdump-tools.cfg` of kdump-tools 1.8.1, `crashkernel=384M-:128M`.
 const DEBIAN: &[(u64, u64)] = &[(384, 128)];
 
-/// kdump of firmware-assisted dumps on POWER (`Documentation/arch/powerpc/firmware-assisted-dump.rst`): whether it is
-/// enabled, and whether what to keep is registered. Both files were in `/sys/kernel` before Linux 5.7.
-fn fadump(root: &Root) -> Option<(bool, bool)> {
+/// Dumps assisted by firmware on POWER (`Documentation/arch/powerpc/firmware-assisted-dump.rst`): where they are enabled,
+/// whether what to keep is registered. Both files were in `/sys/kernel` before Linux 5.7.
+fn fadump(root: &Root) -> Option<bool> {
     let flag = |name: &str| {
         let (new, old) = (format!("/sys/kernel/fadump/{name}"), format!("/sys/kernel/fadump_{name}"));
         number(root, &new).or_else(|| number(root, &old)).map(|value| value == 1)
     };
-    flag("enabled").filter(|enabled| *enabled).map(|enabled| (enabled, flag("registered") == Some(true)))
+    (flag("enabled") == Some(true)).then(|| flag("registered") == Some(true))
 }
 
 /// Whether a dump would be made: by a crash kernel, or by firmware.
 pub(super) fn is_armed(patient: &Patient<'_>) -> Option<bool> {
     match fadump(patient.root) {
-        Some((_, registered)) => Some(registered),
-        None => number(patient.root, "/sys/kernel/kexec_crash_loaded").map(|loaded| loaded != 0),
+        registered @ Some(_) => registered,
+        None => of_kexec(patient.root, "kexec_crash_loaded").map(|loaded| loaded != 0),
     }
+}
+
+/// What the kernel says of the crash kernel; 0 of one that was built without kexec, where `/sys` can be seen at all.
+pub(super) fn of_kexec(root: &Root, name: &str) -> Option<i64> {
+    let path = format!("/sys/kernel/{name}");
+    let has_none = root.exists("/sys/kernel/mm") && !root.exists(&path);
+    if has_none { Some(0) } else { number(root, &path) }
 }
 
 fn wants_one(patient: &Patient<'_>) -> bool {
@@ -43,7 +50,7 @@ fn wants_one(patient: &Patient<'_>) -> bool {
 
 pub(super) fn armed(patient: &Patient<'_>) -> Finding {
     let root = patient.root;
-    if let Some((_, registered)) = fadump(root) {
+    if let Some(registered) = fadump(root) {
         return firmware_assisted(root, registered);
     }
     match (is_armed(patient), wants_one(patient)) {
@@ -103,12 +110,13 @@ fn what_forbids(root: &Root) -> String {
 }
 
 pub(super) fn reservation(patient: &Patient<'_>) -> Finding {
-    let (source, fix) = match fadump(patient.root) {
-        Some(_) => ("/sys/kernel/fadump/mem_reserved", "raise crashkernel= and reboot"),
-        None => ("/sys/kernel/kexec_crash_size", "raise crashkernel= and reboot"),
+    let fix = "raise crashkernel= and reboot";
+    let bytes = match fadump(patient.root) {
+        Some(_) => number(patient.root, "/sys/kernel/fadump/mem_reserved"),
+        None => of_kexec(patient.root, "kexec_crash_size"),
     };
-    match (number(patient.root, source), wants_one(patient)) {
-        (None, _) => unknown(format!("{source} cannot be read"), "run it as root, where /sys is mounted"),
+    match (bytes, wants_one(patient)) {
+        (None, _) => unknown("how much is reserved cannot be read", "run it as root, where /sys is mounted"),
         (Some(0), true) => fail("crashkernel= is on the command line, and nothing is reserved", fix),
         (Some(0), false) => pass("none is asked for"),
         (Some(bytes), _) => compare(patient, bytes.unsigned_abs(), fix),

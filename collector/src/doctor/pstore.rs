@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Finding, Patient, fail, number, pass, span, unknown};
+use super::kdump::of_kexec;
+use super::{Finding, Patient, fail, pass, span, unknown};
 use crate::mounts::{Mounts, is_volatile};
 use crate::room::{self, Dumps};
 
@@ -32,7 +33,7 @@ pub(super) fn backend(patient: &Patient<'_>) -> Finding {
 }
 
 pub(super) fn written(patient: &Patient<'_>) -> Finding {
-    let loaded = number(patient.root, "/sys/kernel/kexec_crash_loaded");
+    let loaded = of_kexec(patient.root, "kexec_crash_loaded");
     let notifiers = patient.root.text("/sys/module/kernel/parameters/crash_kexec_post_notifiers");
     match (loaded, notifiers.as_deref()) {
         (None, _) => {

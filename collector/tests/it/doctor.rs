@@ -275,7 +275,13 @@ fn kdump_armed() {
     node.file("proc/sys/kernel/kexec_load_disabled", "1\n");
     assert!(seen(&node).contains("kexec_load_disabled"));
     remove(&node, "sys/kernel/kexec_crash_loaded");
-    assert_eq!(found(&node, false, "kdump-armed").verdict, Verdict::Unknown);
+    let verdict = |node: &Node| found(node, false, "kdump-armed").verdict;
+    assert_eq!(verdict(&node), Verdict::Unknown);
+    // A kernel without kexec loads none.
+    node.file("sys/kernel/mm/hugepages", "");
+    assert_eq!(verdict(&node), Verdict::Fail);
+    node.file("proc/cmdline", "quiet\n");
+    assert_eq!(verdict(&node), Verdict::Pass);
 }
 
 /// A machine on which firmware assists a dump: there is no crash kernel beside it.
