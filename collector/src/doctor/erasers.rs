@@ -29,12 +29,12 @@ pub(super) fn one_eraser(patient: &Patient<'_>) -> Finding {
         .map(|(_, what)| what)
         .collect();
     if patient.forget {
-        erasers.push("this agent erases records after a receipt");
+        erasers.push("this agent erases, after a receipt");
     }
     let seen = erasers.join("; ");
     match erasers.len() {
         0 => fail("nobody erases records: the store fills up", "set forget = true in the agent's settings"),
-        1 => pass(seen),
+        1 => pass(format!("only {seen}")),
         _ => fail(
             seen,
             "systemctl mask --now all units but one that do, or set forget = false in the agent's settings",

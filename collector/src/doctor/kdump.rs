@@ -1,16 +1,31 @@
 //! Whether a crash kernel would start: it is loaded, or the firmware knows what to keep; and it has memory to live in.
 
-use super::units::{is_active, is_enabled};
+use super::units::{can_be_seen, is_active, is_enabled};
 use super::{Finding, Patient, fail, memory, number, pass, unknown};
 use crate::host::Root;
 
-/// What distributions reserve by default: from so many MiB of memory on, so many MiB. Of RHEL 8 to 10, the lowest
+/// What distributions reserve by default: from so many MiB of memory on, so many MiB. Of RHEL 9 and 10, the lower
 /// (`kdump_get_arch_recommend_crashkernel` in `kdump-lib.sh` of kexec-tools and of kdump-utils).
 const RED_HAT: [(&str, &[(u64, u64)]); 4] = [
     ("x86_64", &[(1024, 192), (4096, 256), (65_536, 512)]),
     ("s390x", &[(1024, 192), (4096, 256), (65_536, 512)]),
     ("aarch64", &[(2048, 256), (4096, 320), (65_536, 576)]),
     ("ppc64le", &[(2048, 384), (4096, 512), (16_384, 1024), (65_536, 2048), (131_072, 4096)]),
+];
+
+/// Of RHEL for dumps assisted by firmware, which POWER has: the same place.
+const FADUMP: &[(u64, u64)] = &[
+    (4096, 768),
+    (16_384, 1024),
+    (65_536, 2048),
+    (131_072, 4096),
+    (1_048_576, 6144),
+    (2_097_152, 12_288),
+    (4_194_304, 20_480),
+    (8_388_608, 36_864),
+    (16_777_216, 65_536),
+    (33_554_432, 131_072),
+    (67_108_864, 184_320),
 ];
 
 /// Of Debian: `/etc/default/grub.d/kdump-tools.cfg` of kdump-tools 1.8.1, `crashkernel=384M-:128M`.
@@ -128,6 +143,12 @@ pub(super) fn reservation(patient: &Patient<'_>) -> Finding {
 fn compare(patient: &Patient<'_>, bytes: u64, fix: &'static str) -> Finding {
     let seen = format!("{} MiB are reserved", bytes >> 20);
     let Some((source, table)) = table(patient.root) else {
+        if !can_be_seen(patient.root) {
+            return unknown(
+                format!("{seen}; whether the distribution reserves more cannot be seen"),
+                "run it where /usr and /etc are seen",
+            );
+        }
         return pass(format!("{seen}; there is no table of this distribution to hold it against"));
     };
     let Some(memory) = memory(patient.root) else {
@@ -149,6 +170,7 @@ fn table(root: &Root) -> Option<(&'static str, &'static [(u64, u64)])> {
     }
     // Since Linux 6.1; before that the agent's own architecture is the kernel's.
     let arch = root.text("/proc/sys/kernel/arch").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
-    let (_, table) = RED_HAT.into_iter().find(|(name, _)| *name == arch)?;
+    let (_, kdump) = RED_HAT.into_iter().find(|(name, _)| *name == arch)?;
+    let table = if fadump(root).is_some() { FADUMP } else { kdump };
     root.exists("/etc/kdump.conf").then_some(("RHEL's kdump", table))
 }

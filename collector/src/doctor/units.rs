@@ -4,9 +4,8 @@ use std::fs;
 
 use crate::host::Root;
 
-/// Where units are, the first before the others (systemd.unit(5)).
-const PLACES: [&str; 4] =
-    ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+/// Where units are (systemd.unit(5)); those of `/run` are gone with the boot.
+const PLACES: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
 /// Folders of a place looked at: a machine has some twenty `*.wants`.
 const FOLDERS: usize = 4096;

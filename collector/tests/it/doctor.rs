@@ -232,8 +232,8 @@ fn one_eraser() {
     check("one-eraser", Verdict::Fail, |node| remove(node, "etc/systemd/system/sysinit.target.wants"));
     let node = well();
     remove(&node, "usr");
-    // Nor can it be seen where dumps go.
-    for id in ["one-eraser", "kdump-target"] {
+    // Nor can be seen what a distribution reserves and where dumps go.
+    for id in ["one-eraser", "kdump-reservation", "kdump-target"] {
         assert_eq!(found(&node, false, id).verdict, Verdict::Unknown, "{id}");
     }
     for unit in ["abrt-pstoreoops.service", "pstore-probe.service", "pstore-clean.service"] {
@@ -244,6 +244,7 @@ fn one_eraser() {
     assert_eq!(verdict(&node, true), Verdict::Fail);
     node.file("etc/systemd/pstore.conf", "[PStore]\nUnlink=no\n");
     assert_eq!(verdict(&node, true), Verdict::Pass);
+    assert_eq!(found(&node, true, "one-eraser").evidence, "only this agent erases, after a receipt");
     // One that is masked does not run, whoever wants it.
     let node = well();
     let unit = node.path("root/etc/systemd/system/systemd-pstore.service");
@@ -348,6 +349,20 @@ fn kdump_reservation() {
         let seen = found(&node, false, "kdump-reservation");
         assert_eq!(seen.verdict, verdict, "{settings} {arch} {mib}: {seen:?}");
     }
+    // Firmware's dumps want more than a crash kernel: 600 MiB are enough for one of a machine of 8 GiB, 768 for the other.
+    let node = well();
+    for (path, text) in [
+        ("etc/kdump.conf", "# nothing\n"),
+        ("proc/sys/kernel/arch", "ppc64le\n"),
+        ("proc/meminfo", "MemTotal: 8388608 kB\n"),
+        ("sys/kernel/kexec_crash_size", "629145600\n"),
+    ] {
+        node.file(path, text);
+    }
+    assert_eq!(found(&node, false, "kdump-reservation").verdict, Verdict::Pass);
+    assisted(&node, "fadump/");
+    node.file("sys/kernel/fadump/mem_reserved", "629145600\n");
+    assert_eq!(found(&node, false, "kdump-reservation").verdict, Verdict::Fail);
     check("kdump-reservation", Verdict::Fail, |node| {
         node.file("etc/default/kdump-tools", "USE_KDUMP=1\n");
         node.file("proc/meminfo", "MemTotal: 524288 kB\n");
