@@ -48,7 +48,7 @@ pub async fn change(
         signature::rename(&mut transaction, id, name).await?;
     }
     if let Some(state) = state {
-        signature::set_state(&mut transaction, id, state).await?;
+        signature::set_state(&mut transaction, id, state, now_us()).await?;
     }
     transaction.commit().await?;
     Ok(Json(super::signatures::find(&app, &key).await?))

@@ -26,6 +26,7 @@ pub struct List {
     module: Option<String>,
     q: Option<String>,
     fatal: Option<bool>,
+    state: Option<signature::State>,
     #[serde(default)]
     sort: Sort,
     after: Option<String>,
@@ -36,9 +37,9 @@ pub struct List {
 pub async fn list(
     State(app): State<AppState>,
     _: Reader,
-    Params(List { r#type, module, q, fatal, sort, after, limit }): Params<List>,
+    Params(List { r#type, module, q, fatal, state, sort, after, limit }): Params<List>,
 ) -> Result<Json<Page<Signature>>, Error> {
-    let filter = signature::Filter { r#type, module, q, fatal };
+    let filter = signature::Filter { r#type, module, q, fatal, state };
     let list = ("signatures", &filter, sort);
     let size = paging::size(limit);
     let after = paging::after(after.as_deref(), &list)?;

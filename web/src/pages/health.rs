@@ -178,7 +178,6 @@ async fn load(app: &App) -> Result<Page, Error> {
     let mut checks = quick(app).await;
     checks.push(rollups(app).await);
     let db = app.store.read();
-    let missing = wanted::missing(db, 500).await?;
     let gaps = vec![
         Gap {
             name: "Evidence without a name",
@@ -188,7 +187,7 @@ async fn load(app: &App) -> Result<Page, Error> {
         },
         Gap {
             name: "Missing debug files",
-            count: missing.len() as i64,
+            count: wanted::count_missing(db).await?,
             says: "their frames have no source line",
             href: "/symbols",
         },

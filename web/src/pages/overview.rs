@@ -15,7 +15,7 @@ use crate::paging::PAGE;
 use crate::problem::Error;
 use crate::store::crash::{self, Crash};
 use crate::store::node::{self, ArmedCounts};
-use crate::store::rollup::{self, OfRelease, OnDay};
+use crate::store::rollup::{self, Largest, OfRelease, OnDay};
 use crate::store::signature::{self, Signature, Sort, State as Triage};
 use crate::store::{evidence, wanted};
 use crate::text::Text;
@@ -62,6 +62,9 @@ struct Numbers {
     missing_images: i64,
 }
 
+/// Signs of tasks, worst first: what is wrong, what is new, what is late, what is unknown.
+const RANKS: [&str; 4] = ["bad", "news", "warn", "unk"];
+
 /// Something to do.
 #[derive(Debug, Serialize)]
 struct Task {
@@ -96,16 +99,18 @@ async fn load(app: &App, now_us: i64) -> Result<Overview, Error> {
         nodes_heard: node::count_heard(db, now_us - rollup::DAY_US).await?,
         readiness: node::count_armed(db, now_us).await?,
         unnamed: evidence::count_unnamed(db).await?,
-        missing_images: wanted::missing(db, 500).await?.len() as i64,
+        missing_images: wanted::count_missing(db).await?,
     };
-    let newest = signature::list(db, &signature::Filter::default(), Sort::First, None, PAGE).await?;
-    let since = (today - DAYS + 1) * rollup::DAY_US;
-    let fresh = newest.iter().filter(|row| row.first_us >= since && row.state == Triage::New).count();
-    let largest = largest(app, since).await?;
+    let fresh = signature::count_new(db, (today - DAYS + 1) * rollup::DAY_US).await?;
+    let waiting = Waiting::of(app).await?;
+    let largest = match rollup::largest(db, today - DAYS + 1).await? {
+        Some(most) => signature::by_id(db, most.signature_row).await?.map(|row| (row, most)),
+        None => None,
+    };
     Ok(Overview {
         verdict: verdict(&numbers, fresh),
         lede: lede(&numbers, largest.as_ref()),
-        todo: todo(&numbers, &newest, now_us),
+        todo: todo(&numbers, &waiting, now_us),
         releases: rollup::releases(db, today - DAYS + 1).await?,
         crashes: crash::list(db, &crash::Filter::default(), None, CRASHES).await?,
         days,
@@ -114,23 +119,39 @@ async fn load(app: &App, now_us: i64) -> Result<Overview, Error> {
     })
 }
 
-/// The signature with most crashes among those seen since.
-async fn largest(app: &App, since_us: i64) -> Result<Option<Signature>, Error> {
-    let most =
-        signature::list(app.store.read(), &signature::Filter::default(), Sort::Crashes, None, PAGE).await?;
-    Ok(most.into_iter().find(|row| row.last_us >= since_us))
+/// Signatures that wait for somebody.
+struct Waiting {
+    /// Came back after they were said to be mended, newest first, and how many there are in all.
+    regressed: (Vec<Signature>, i64),
+    /// Nobody looked yet, on most nodes first, and how many there are in all.
+    fresh: (Vec<Signature>, i64),
 }
 
-fn verdict(numbers: &Numbers, fresh: usize) -> String {
+impl Waiting {
+    async fn of(app: &App) -> Result<Waiting, Error> {
+        let db = app.store.read();
+        let list = async |state, sort| -> Result<(Vec<Signature>, i64), Error> {
+            let filter = signature::Filter { state: Some(state), ..signature::Filter::default() };
+            let rows = signature::list(db, &filter, sort, None, PAGE).await?;
+            Ok((rows, signature::count_in(db, state).await?))
+        };
+        Ok(Waiting {
+            regressed: list(Triage::Regressed, Sort::Last).await?,
+            fresh: list(Triage::New, Sort::Nodes).await?,
+        })
+    }
+}
+
+fn verdict(numbers: &Numbers, fresh: i64) -> String {
     match (numbers.nodes, numbers.crashes, fresh) {
         (0, ..) => "Nobody has reported yet".into(),
         (_, 0, _) => format!("No crash in {DAYS} days"),
         (_, _, 0) => format!("{}, nothing new", words::plural(numbers.crashes, "crash", "crashes")),
-        (_, _, n) => format!("{} in {DAYS} days", words::plural(n as i64, "new fault", "new faults")),
+        (_, _, n) => format!("{} in {DAYS} days", words::plural(n, "new fault", "new faults")),
     }
 }
 
-fn lede(numbers: &Numbers, largest: Option<&Signature>) -> Sentence {
+fn lede(numbers: &Numbers, largest: Option<&(Signature, Largest)>) -> Sentence {
     if numbers.nodes == 0 {
         return Sentence::default()
             .say("The service runs and waits. It shows the first crash as soon as an agent hands one over: ")
@@ -142,31 +163,30 @@ fn lede(numbers: &Numbers, largest: Option<&Signature>) -> Sentence {
         .say(format!(" in {DAYS} days, "))
         .strong(words::count(numbers.fatal))
         .say(" of which killed the machine; ")
-        .strong(words::plural(numbers.nodes, "node", "nodes"))
-        .say(" handed evidence over.");
+        .strong(words::plural(numbers.nodes, "node is", "nodes are"))
+        .say(" known.");
     match largest {
-        Some(largest) if numbers.crashes > 0 => {
-            let share = words::plural(largest.crashes, "crash", "crashes");
-            let nodes = words::plural(largest.nodes, "node", "nodes");
-            let name = words::Title::new(&largest.title).short().to_owned();
+        Some((signature, most)) => {
+            let share = words::plural(most.crashes, "crash", "crashes");
+            let nodes = words::plural(most.nodes, "node", "nodes");
+            let name = words::Title::new(&signature.title).short().to_owned();
             sentence
-                .say(format!(" The largest fault, {share} on {nodes}, is "))
-                .link_code(format!("/signatures/{}", largest.signature_id), name)
+                .say(format!(" The largest fault of these days, {share} on {nodes}, is "))
+                .link_code(format!("/signatures/{}", signature.signature_id), name)
                 .say(".")
         }
-        _ => sentence,
+        None => sentence,
     }
 }
 
 /// The work list: what came back, what is new, what is missing.
-fn todo(numbers: &Numbers, newest: &[Signature], now_us: i64) -> Vec<Task> {
+fn todo(numbers: &Numbers, waiting: &Waiting, now_us: i64) -> Vec<Task> {
     let mut tasks: Vec<Task> = Vec::new();
-    let regressed = newest.iter().filter(|row| row.state == Triage::Regressed);
-    let mut fresh: Vec<&Signature> = newest.iter().filter(|row| row.state == Triage::New).collect();
+    let Waiting { regressed: (regressed, all_regressed), fresh: (fresh, all_fresh) } = waiting;
+    let mut fresh: Vec<&Signature> = fresh.iter().collect();
     // A fault on many machines first; among equals the one that kills, then the newest.
     fresh.sort_by_key(|row| (-row.nodes, !row.fatal, -row.first_us));
-    let more = fresh.len().saturating_sub(TASKS);
-    for row in regressed.chain(fresh.into_iter().take(TASKS)) {
+    for row in regressed.iter().take(TASKS).chain(fresh.into_iter().take(TASKS)) {
         let back = row.state == Triage::Regressed;
         let nodes = words::plural(row.nodes, "node", "nodes");
         let crashes = words::plural(row.crashes, "crash", "crashes");
@@ -184,15 +204,37 @@ fn todo(numbers: &Numbers, newest: &[Signature], now_us: i64) -> Vec<Task> {
             act: "Look",
         });
     }
-    if more > 0 {
-        tasks.push(Task {
-            sign: "news",
-            state: "new",
-            title: words::plural(more as i64, "more new signature", "more new signatures"),
-            because: "nobody has looked at them".into(),
-            href: "/signatures?sort=first".into(),
-            act: "List",
-        });
+    // What has no line of its own is one line, and a list.
+    for (sign, state, all, one, many, because) in [
+        (
+            "bad",
+            Triage::Regressed,
+            all_regressed,
+            "more signature that came back",
+            "more signatures that came back",
+            "they were said to be mended",
+        ),
+        (
+            "news",
+            Triage::New,
+            all_fresh,
+            "more new signature",
+            "more new signatures",
+            "nobody has looked at them",
+        ),
+    ] {
+        let more = all - TASKS as i64;
+        if more > 0 {
+            let state = state.as_str();
+            tasks.push(Task {
+                sign,
+                state,
+                title: words::plural(more, one, many),
+                because: because.into(),
+                href: format!("/signatures?state={state}&sort=nodes"),
+                act: "List",
+            });
+        }
     }
     let unarmed = numbers.readiness.unarmed;
     if unarmed > 0 {
@@ -229,6 +271,8 @@ fn todo(numbers: &Numbers, newest: &[Signature], now_us: i64) -> Vec<Task> {
             act: "Read",
         });
     }
+    // Stable: what is of one rank stays in its order.
+    tasks.sort_by_key(|task| RANKS.iter().position(|sign| *sign == task.sign));
     tasks
 }
 

@@ -15,7 +15,7 @@ use crate::chart::Spark;
 use crate::paging::{self, After, PAGE, Page};
 use crate::problem::Error;
 use crate::store::rollup::{self, OfDay};
-use crate::store::signature::{self, Filter, Signature, Sort};
+use crate::store::signature::{self, Filter, Signature, Sort, State as Triage};
 use crate::text::Text;
 
 /// Days that a row's picture shows.
@@ -53,6 +53,7 @@ pub(crate) struct Params {
     r#type: Option<String>,
     module: Option<String>,
     fatal: Option<bool>,
+    state: Option<Triage>,
     after: Option<String>,
 }
 
@@ -68,11 +69,12 @@ pub(crate) async fn show(
 }
 
 async fn load(app: &App, params: Params, now_us: i64) -> Result<Signatures, Error> {
-    let Params { sort, q, r#type, module, fatal, after } = params;
+    let Params { sort, q, r#type, module, fatal, state, after } = params;
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let filter = Filter { r#type: given(r#type), module: given(module), q: given(q), fatal };
+    let filter = Filter { r#type: given(r#type), module: given(module), q: given(q), fatal, state };
     let list = ("signatures", sort, &filter);
     let after = paging::after(after.as_deref(), &list)?;
+    let first = after.is_none();
     let db = app.store.read();
     let rows = signature::list(db, &filter, sort, after, PAGE + 1).await?;
     let page = Page::of(rows, PAGE, &list, |row| After { key: sort.key(row), id: row.id });
@@ -83,23 +85,25 @@ async fn load(app: &App, params: Params, now_us: i64) -> Result<Signatures, Erro
     for day in rollup::days_of_signatures(db, &ids, first_day).await? {
         days.entry(day.signature_row).or_default().push(day);
     }
-    let lede = lede(app, &filter, page.items.len()).await?;
+    let lede = lede(app, &filter, page.items.len(), first && page.next.is_none()).await?;
     let row = |signature: Signature| Row { days: days.remove(&signature.id).unwrap_or_default(), signature };
     let page = Page { items: page.items.into_iter().map(row).collect(), next: page.next };
     Ok(Signatures { lede, sort, filter, page, first_day, last_day })
 }
 
-async fn lede(app: &App, filter: &Filter, shown: usize) -> Result<Sentence, Error> {
+async fn lede(app: &App, filter: &Filter, shown: usize, whole: bool) -> Result<Sentence, Error> {
     let db = app.store.read();
     let all = signature::count(db).await?;
     let crashes = crate::store::crash::count(db).await?;
     if *filter != Filter::default() {
-        let some = if shown >= PAGE as usize { "Some of " } else { "" };
         let of = words::plural(all, "signature", "signatures");
-        return Ok(Sentence::default()
-            .say(some)
-            .strong(words::count(shown as i64))
-            .say(format!(" of {of} match.")));
+        let some = words::count(shown as i64);
+        let (before, behind) = if whole {
+            ("", format!(" of {of} match."))
+        } else {
+            ("This page holds ", format!(" that match, of {of}."))
+        };
+        return Ok(Sentence::default().say(before).strong(some).say(behind));
     }
     Ok(match all {
         0 => "No crash has a name yet.".into(),
@@ -126,17 +130,31 @@ impl Row {
 impl Signatures {
     /// This list sorted otherwise.
     fn by(&self, sort: &str) -> String {
-        let mut query = vec![format!("sort={sort}")];
-        let Filter { r#type, module, q, fatal } = &self.filter;
-        for (name, value) in [("type", r#type), ("module", module), ("q", q)] {
-            if let Some(value) = value {
-                query.push(format!("{name}={}", words::in_query(value)));
-            }
-        }
-        if let Some(fatal) = fatal {
-            query.push(format!("fatal={fatal}"));
-        }
-        format!("/signatures?{}", query.join("&"))
+        address(sort, &self.filter)
+    }
+
+    /// This list with another answer to whether the machine died.
+    fn died(&self, fatal: &Option<bool>) -> String {
+        address(self.sort(), &Filter { fatal: *fatal, ..self.filter.clone() })
+    }
+
+    /// This list with another state.
+    fn in_state(&self, state: Option<Triage>) -> String {
+        address(self.sort(), &Filter { state, ..self.filter.clone() })
+    }
+
+    /// The filters that hold a word: what each is called, the word, and the list without it.
+    fn held(&self) -> Vec<(&'static str, &str, String)> {
+        let Filter { r#type, module, q, fatal: _, state: _ } = &self.filter;
+        let whole = || self.filter.clone();
+        [
+            ("Kind", r#type, Filter { r#type: None, ..whole() }),
+            ("Module", module, Filter { module: None, ..whole() }),
+            ("Title holds", q, Filter { q: None, ..whole() }),
+        ]
+        .into_iter()
+        .filter_map(|(name, word, rest)| Some((name, word.as_deref()?, address(self.sort(), &rest))))
+        .collect()
     }
 
     fn sort(&self) -> &'static str {
@@ -148,14 +166,32 @@ impl Signatures {
         }
     }
 
-    fn kind(&self) -> Option<&str> {
-        self.filter.r#type.as_deref()
-    }
-
     fn next(&self) -> Option<String> {
         self.page.next.as_ref().map(|after| format!("{}&after={after}", self.by(self.sort())))
     }
 }
+
+/// Where a list is found: every filter and the order are in the address.
+fn address(sort: &str, filter: &Filter) -> String {
+    let mut query = vec![format!("sort={sort}")];
+    let Filter { r#type, module, q, fatal, state } = filter;
+    for (name, value) in [("type", r#type), ("module", module), ("q", q)] {
+        if let Some(value) = value {
+            query.push(format!("{name}={}", words::in_query(value)));
+        }
+    }
+    if let Some(fatal) = fatal {
+        query.push(format!("fatal={fatal}"));
+    }
+    if let Some(state) = state {
+        query.push(format!("state={}", state.as_str()));
+    }
+    format!("/signatures?{}", query.join("&"))
+}
+
+/// The states that a list can be held to, in the order of the work.
+const STATES: [Triage; 5] =
+    [Triage::Regressed, Triage::New, Triage::Acknowledged, Triage::Resolved, Triage::Muted];
 
 #[derive(Template)]
 #[template(path = "signatures.html")]

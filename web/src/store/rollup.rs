@@ -102,6 +102,8 @@ pub async fn count(db: &mut SqliteConnection, crash: &Counted) -> Result<()> {
            crashes = crashes + 1,
            nodes = nodes + $2,
            fatal = max(fatal, $3),
+           -- Late evidence of a crash before it was resolved is no return of it.
+           state = CASE WHEN state = 2 AND $4 > resolved_us THEN 4 ELSE state END,
            first_release_id = CASE WHEN first_release_id IS NULL OR $4 < first_us THEN $5 ELSE first_release_id END,
            last_release_id = CASE WHEN last_release_id IS NULL OR $4 >= last_us THEN $5 ELSE last_release_id END,
            first_us = min(first_us, $4),
@@ -312,6 +314,34 @@ pub async fn differences(db: impl SqliteExecutor<'_>) -> Result<Vec<Difference>>
              OR s.nodes <> (SELECT count(DISTINCT x.node_id) FROM sighting x WHERE x.signature_id = s.id))",
     )
     .fetch_all(db)
+    .await
+}
+
+/// The signature with most crashes in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
+pub struct Largest {
+    /// Row id of the signature.
+    pub signature_row: i64,
+    /// Crashes in the window.
+    pub crashes: i64,
+    /// Distinct nodes that had one of them.
+    pub nodes: i64,
+}
+
+/// The signature with most crashes from `from_day` on; none when nothing crashed. Only signatures that were seen
+/// since are looked at, by the index over their newest crash.
+pub async fn largest(db: impl SqliteExecutor<'_>, from_day: i64) -> Result<Option<Largest>> {
+    sqlx::query_as(
+        "SELECT s.id AS signature_row, sum(d.crashes) AS crashes,
+                (SELECT count(DISTINCT x.node_id) FROM sighting x
+                  WHERE x.signature_id = s.id AND x.last_us >= $2) AS nodes
+           FROM signature s JOIN signature_day d ON d.signature_id = s.id AND d.day >= $1
+          WHERE s.class = 0 AND s.merged_into_id IS NULL AND s.last_us >= $2
+          GROUP BY s.id ORDER BY crashes DESC, s.last_us DESC, s.id LIMIT 1",
+    )
+    .bind(from_day)
+    .bind(from_day * DAY_US)
+    .fetch_optional(db)
     .await
 }
 

@@ -116,7 +116,7 @@ pub struct Signature {
 }
 
 /// What people think of a signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Nobody looked yet.
@@ -203,6 +203,8 @@ pub struct Filter {
     pub q: Option<String>,
     /// Only those that killed a machine, or only those that did not.
     pub fatal: Option<bool>,
+    /// Of which people think this.
+    pub state: Option<State>,
 }
 
 const SELECT: &str = "
@@ -236,7 +238,7 @@ pub async fn list(
     after: Option<After>,
     limit: u32,
 ) -> Result<Vec<Signature>> {
-    let Filter { r#type, module, q, fatal } = filter;
+    let Filter { r#type, module, q, fatal, state } = filter;
     let mut query = QueryBuilder::new(SELECT);
     query.push(" WHERE s.class = 0 AND s.merged_into_id IS NULL AND s.crashes > 0");
     if let Some(word) = r#type {
@@ -255,6 +257,9 @@ pub async fn list(
     if let Some(fatal) = fatal {
         query.push(" AND s.fatal = ").push_bind(fatal);
     }
+    if let Some(state) = state {
+        query.push(" AND s.state = ").push_bind(*state as i64);
+    }
     if let Some(after) = after {
         query.push(" AND (").push(sort.column()).push(", s.id) < (").push_bind(after.key);
         query.push(", ").push_bind(after.id).push(")");
@@ -268,6 +273,29 @@ pub async fn count(db: impl SqliteExecutor<'_>) -> Result<i64> {
     sqlx::query_scalar(
         "SELECT count(*) FROM signature WHERE class = 0 AND merged_into_id IS NULL AND crashes > 0",
     )
+    .fetch_one(db)
+    .await
+}
+
+/// How many signatures of class field are in a state.
+pub async fn count_in(db: impl SqliteExecutor<'_>, state: State) -> Result<i64> {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM signature
+          WHERE class = 0 AND merged_into_id IS NULL AND crashes > 0 AND state = $1",
+    )
+    .bind(state as i64)
+    .fetch_one(db)
+    .await
+}
+
+/// How many signatures of class field came first since a time, and nobody has looked at.
+pub async fn count_new(db: impl SqliteExecutor<'_>, since_us: i64) -> Result<i64> {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM signature
+          WHERE class = 0 AND merged_into_id IS NULL AND crashes > 0 AND first_us >= $1 AND state = $2",
+    )
+    .bind(since_us)
+    .bind(State::New as i64)
     .fetch_one(db)
     .await
 }
@@ -343,11 +371,12 @@ pub async fn rename(db: &mut SqliteConnection, id: i64, name: Option<&str>) -> R
     Ok(())
 }
 
-/// Notes what people think of it.
-pub async fn set_state(db: &mut SqliteConnection, id: i64, state: State) -> Result<()> {
-    sqlx::query("UPDATE signature SET state = $2 WHERE id = $1")
+/// Notes what people think of it. A crash after the time at which it was resolved makes it regressed.
+pub async fn set_state(db: &mut SqliteConnection, id: i64, state: State, now_us: i64) -> Result<()> {
+    sqlx::query("UPDATE signature SET state = $2, resolved_us = $3 WHERE id = $1")
         .bind(id)
         .bind(state as i64)
+        .bind((state == State::Resolved).then_some(now_us))
         .execute(db)
         .await?;
     Ok(())

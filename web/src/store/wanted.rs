@@ -1,7 +1,7 @@
 //! Debug files that crashes ask for, and which crashes wait for each.
 
 use serde::Serialize;
-use sqlx::{FromRow, SqliteConnection, SqliteExecutor};
+use sqlx::{FromRow, QueryBuilder, SqliteConnection, SqliteExecutor};
 
 use super::Result;
 use super::image::Identity;
@@ -77,26 +77,42 @@ pub async fn waiting(db: &mut SqliteConnection, identity: &Identity) -> Result<V
     .await
 }
 
-/// What is missing, most waited for first. A kernel that one crash names by its build-id and another only by its release
-/// is one row, unless two builds of that release are waited for: then nobody knows which of them the other one ran.
+/// Each file that is waited for, and the row that stands for it (`build`). A kernel that one crash names by its build-id
+/// and another only by its release is one, unless two builds of that release are waited for: then nobody knows which of
+/// them the other one ran.
+const NAMED: &str = "
+    WITH waited AS (
+      SELECT * FROM wanted w WHERE EXISTS (SELECT 1 FROM crash_wanted x WHERE x.wanted_id = w.id)
+    ), build AS (
+      SELECT kernel, name, min(id) AS id FROM waited WHERE build_id <> x''
+       GROUP BY kernel, name HAVING count(*) = 1
+    ), named AS (
+      SELECT w.id, coalesce(b.id, w.id) AS build FROM waited w
+        LEFT JOIN build b ON b.kernel = w.kernel AND b.name = w.name
+    )";
+
+/// What is missing, most waited for first.
 pub async fn missing(db: impl SqliteExecutor<'_>, limit: u32) -> Result<Vec<Missing>> {
-    sqlx::query_as(
-        "WITH waited AS (
-           SELECT * FROM wanted w WHERE EXISTS (SELECT 1 FROM crash_wanted x WHERE x.wanted_id = w.id)
-         ), build AS (
-           SELECT kernel, name, min(id) AS id FROM waited WHERE build_id <> x''
-            GROUP BY kernel, name HAVING count(*) = 1
-         ), named AS (
-           SELECT w.id, coalesce(b.id, w.id) AS build FROM waited w
-             LEFT JOIN build b ON b.kernel = w.kernel AND b.name = w.name
-         )
+    QueryBuilder::new(NAMED)
+        .push(
+            "
          SELECT w.id, w.kernel, w.name, w.build_id, count(DISTINCT x.crash_id) AS crashes, w.asked_us, w.answer
            FROM named n JOIN wanted w ON w.id = n.build JOIN crash_wanted x ON x.wanted_id = n.id
-          GROUP BY w.id ORDER BY crashes DESC, w.id LIMIT $1",
-    )
-    .bind(limit)
-    .fetch_all(db)
-    .await
+          GROUP BY w.id ORDER BY crashes DESC, w.id LIMIT ",
+        )
+        .push_bind(limit)
+        .build_query_as()
+        .fetch_all(db)
+        .await
+}
+
+/// How many files are missing: the rows of [`missing`] without a limit.
+pub async fn count_missing(db: impl SqliteExecutor<'_>) -> Result<i64> {
+    QueryBuilder::new(NAMED)
+        .push(" SELECT count(DISTINCT build) FROM named")
+        .build_query_scalar()
+        .fetch_one(db)
+        .await
 }
 
 /// What one crash waits for. Its log and its memory may name one kernel, only one of them by its build-id: that is one.

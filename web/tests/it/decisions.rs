@@ -147,3 +147,55 @@ fn a_name_is_shown_instead_of_the_title() {
     let path = format!("/api/v1/signatures/{engine}");
     case.0.send("PATCH", &path, &case.0.token("read"), b"{}").is_problem(403, "wrong-scope");
 }
+
+#[test]
+fn the_overview_tells_the_days_it_names_and_all_that_waits() {
+    let service = Service::start();
+    // The largest fault ever is older than the days that the page tells of.
+    let (old, new) = (oops_in("brake", "stop", 27), oops_in("start_engine", "turn_key", 27));
+    let day_us = web::store::rollup::DAY_US;
+    for (machine, log, age) in [(1, &old, 90), (2, &old, 80), (3, &old, 70), (4, &new, 2), (5, &new, 1)] {
+        let mut manifest = manifest(machine, log);
+        let us = web::clock::now_us() - age * day_us;
+        manifest.crash_time = Some(handover::manifest::CrashTime { us, basis: "pstore-mtime".to_owned() });
+        let (path, body) = parcel(manifest, log);
+        assert_eq!(service.send("PUT", &path, &service.token("ingest"), &body).status, 201);
+    }
+    service.settle();
+    let page = service.json("/overview.json");
+    let said = page["lede"].to_string();
+    assert!(said.contains("start_engine") && said.contains("2 crashes on 2 nodes"), "{said}");
+    assert_eq!(page["verdict"], "1 new fault in 28 days");
+    assert_eq!(page["numbers"]["crashes"], 2);
+    assert_eq!(page["numbers"]["crashes_ever"], 5);
+
+    // What came back is on the list however old it is, and before what is new.
+    let case = Case(service);
+    let brake = case.id("brake");
+    assert_eq!(case.decide(&brake, "", &json!({ "state": "resolved" })).status, 200);
+    case.crash(6, "brake", "stop", 28);
+    case.0.settle();
+    let state = |case: &Case| case.0.json(&format!("/api/v1/signatures/{brake}"))["state"].clone();
+    assert_eq!(state(&case), "resolved", "it happened before it was resolved, and was handed over late");
+    let again = oops_in("brake", "stop", 29);
+    let mut after = manifest(7, &again);
+    let us = web::clock::now_us() + 60 * 1_000_000;
+    after.crash_time = Some(handover::manifest::CrashTime { us, basis: "pstore-mtime".to_owned() });
+    let (path, body) = parcel(after, &again);
+    assert_eq!(case.0.send("PUT", &path, &case.0.token("ingest"), &body).status, 201);
+    case.0.settle();
+    assert_eq!(state(&case), "regressed");
+    let page = case.0.json("/overview.json");
+    assert_eq!(page["todo"][0]["state"], "regressed", "{page}");
+    assert_eq!(page["todo"][0]["href"], format!("/signatures/{brake}"));
+    let list = case.0.json("/signatures.json?state=regressed");
+    assert_eq!(
+        (list["items"].as_array().unwrap().len(), &list["items"][0]["signature_id"]),
+        (1, &json!(brake))
+    );
+    let html = case.0.get("/signatures?state=regressed&q=brake&fatal=true").text();
+    assert!(
+        html.contains("/signatures?sort=last&#38;q=brake&#38;state=regressed\""),
+        "a filter keeps the others"
+    );
+}
