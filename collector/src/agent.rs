@@ -25,7 +25,7 @@ use crate::labels;
 use crate::ledger::Ledger;
 use crate::mounts;
 use crate::room;
-use crate::source::{Find, Scan, kdump, pstore, systemd_archive};
+use crate::source::{Find, Scan, apport, kdump, pstore, systemd_archive};
 use crate::spool::Spool;
 use crate::trust::Trust;
 
@@ -216,7 +216,12 @@ fn look(config: &Config, ground: &Ground<'_>, summary: &mut Summary) -> Vec<Find
         take("pstore archive", folder, systemd_archive::scan(disk, folder));
     }
     for folder in &config.crash {
-        take("crash folders", folder, kdump::scan(disk, folder, ground.clock.wall_us()));
+        let now_us = ground.clock.wall_us();
+        let scan = kdump::scan(disk, folder, now_us).and_then(|mut scan| {
+            apport::scan(disk, folder, now_us, &mut scan)?;
+            Ok(scan)
+        });
+        take("crash folders", folder, scan);
     }
     finds
 }

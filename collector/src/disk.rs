@@ -35,6 +35,8 @@ pub struct Stat {
     pub device: u64,
     /// The inode.
     pub inode: u64,
+    /// The user it belongs to.
+    pub owner: u32,
 }
 
 /// The bytes of a file and what fstat(2) said of the same open file.
@@ -285,6 +287,7 @@ fn stat_of(metadata: &fs::Metadata) -> Stat {
         mtime_us: metadata.mtime().saturating_mul(1_000_000).saturating_add(metadata.mtime_nsec() / 1000),
         device: metadata.dev(),
         inode: metadata.ino(),
+        owner: metadata.uid(),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::ledger::{Boot, Ledger};
 use crate::redact::Rules;
-use crate::source::{Find, Form, PIECE, Record};
+use crate::source::{Find, Form, PIECE, Record, apport};
 
 /// Decoded bytes of one piece of evidence: half of what a small upload may hold, so that a record at its cap and
 /// its neighbours fit.
@@ -110,7 +110,14 @@ impl Gathered {
     /// Text that lies in no file: a journal's.
     pub fn of_text(name: &str, bytes: Vec<u8>) -> Gathered {
         let sha256 = Sha256::of(&bytes);
-        let stat = Stat { kind: FileKind::Other, size: bytes.len() as u64, mtime_us: 0, device: 0, inode: 0 };
+        let stat = Stat {
+            kind: FileKind::Other,
+            size: bytes.len() as u64,
+            mtime_us: 0,
+            device: 0,
+            inode: 0,
+            owner: 0,
+        };
         let record = Record { name: name.to_owned(), path: name.into(), stat, form: Form::Text };
         Gathered { records: vec![Read { record, bytes, sha256, whole: true, notes: Vec::new() }] }
     }
@@ -118,7 +125,7 @@ impl Gathered {
     /// Where the records came from, by which a spool knows whether it has them.
     pub fn origins(&self) -> Vec<Origin> {
         let origin = |read: &Read| {
-            let Stat { kind: _, size, mtime_us, device, inode } = read.record.stat;
+            let Stat { size, mtime_us, device, inode, .. } = read.record.stat;
             let path = read.record.path.clone();
             Origin { path, device, inode, size, mtime_us, sha256: read.sha256, whole: read.whole }
         };
@@ -288,6 +295,7 @@ fn read_one(disk: &dyn Disk, record: &Record, kind: &Kind) -> Read {
     let (bytes, whole, mut notes) = match record.form {
         Form::Text => read_file(disk, record),
         Form::Dump => read_dump(disk, record),
+        Form::Report => read_report(disk, record),
     };
     if whole && bytes.is_empty() {
         notes.push(note("empty", piece, None));
@@ -332,6 +340,17 @@ fn read_dump(disk: &dyn Disk, record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
         // Named like a dump and something else: what is in it may be a log after all.
         Err(vmcore::Error::Unknown(_)) => read_file(disk, record),
         Err(error) => (Vec::new(), false, vec![note("unreadable", piece, Some(error.to_string()))]),
+    }
+}
+
+/// The kernel's text in a report of apport.
+fn read_report(disk: &dyn Disk, record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
+    match disk.open(&record.path) {
+        Ok(mut file) => apport::text(&mut file, &record.name),
+        Err(error) => {
+            let why = note("unreadable", Some(&record.name), Some(reason(&error)));
+            (Vec::new(), false, vec![why])
+        }
     }
 }
 

@@ -147,8 +147,10 @@ impl Ledger {
         let previous = self.previous()?;
         let about: Vec<&Entry> = entries.filter(|entry| entry.dead_boot == Some(previous.id)).collect();
         let ids = about.iter().map(|entry| entry.evidence_id).collect();
-        // A journal is there for every boot; a log that outlived the machine is there for a death.
-        let has = |kind: Kind| about.iter().any(|entry| entry.kind == kind && entry.source != "journal");
+        // A journal is there for every boot, and apport's report of an oops is written by a machine that lives on; a log
+        // that outlived the machine is there for a death.
+        let of_the_living = |entry: &Entry| matches!(entry.source.as_str(), "journal" | "apport");
+        let has = |kind: Kind| about.iter().any(|entry| entry.kind == kind && !of_the_living(entry));
         let (ending, basis) = if has(Kind::KernelLog) {
             (Ending::Crash, vec!["kernel-log"])
         } else if [Kind::Vmcore, Kind::VmcoreExtract, Kind::VmcoreSummary].into_iter().any(has) {

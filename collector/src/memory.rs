@@ -130,7 +130,7 @@ impl Making<'_> {
             }
         };
         let Coded { size, sha256, coded: _ } = coded;
-        let Stat { kind: _, size: length, mtime_us, device, inode } = self.record.stat;
+        let Stat { size: length, mtime_us, device, inode, .. } = self.record.stat;
         let path = self.record.path.clone();
         let told = Told {
             kind: kind.clone(),

@@ -8,6 +8,7 @@ use handover::manifest::{CrashTime, Kind, Source};
 
 use crate::disk::{Disk, FileKind, Stat};
 
+pub mod apport;
 pub mod journal;
 pub mod kdump;
 pub mod pstore;
@@ -74,6 +75,8 @@ pub enum Form {
     Text,
     /// The file is a dump of memory, and the text is the kernel log in it.
     Dump,
+    /// The file is a report of apport, and the text is a field in it.
+    Report,
 }
 
 /// What a look at a source brought.
@@ -83,6 +86,27 @@ pub struct Scan {
     pub finds: Vec<Find>,
     /// What could not be looked at, one line each.
     pub troubles: Vec<String>,
+}
+
+/// How long a file below `/var/crash` must have been unchanged, µs: makedumpfile and apport write all the time while they
+/// work.
+const SETTLED_US: i64 = 30_000_000;
+
+/// The first id of those that people have (`UID_MIN` of login.defs on every distribution since 2010).
+const PEOPLE: u32 = 1000;
+
+/// What an NFS server makes of root: `nobody`.
+const NOBODY: u32 = 65_534;
+
+/// Whether a file that was last changed at this time is not being written any more. A time to come is that of a clock that
+/// was set back since; such a file is not being written.
+fn is_settled(mtime_us: i64, now_us: i64) -> bool {
+    !(0..SETTLED_US).contains(&now_us.saturating_sub(mtime_us))
+}
+
+/// Whether a file belongs to the system, and not to somebody who could write into a folder that is open to everybody.
+fn is_of_the_system(stat: &Stat) -> bool {
+    stat.owner < PEOPLE || stat.owner == NOBODY || stat.owner == nix::unistd::geteuid().as_raw()
 }
 
 /// A regular file as a record. `None` for what is no such file, which is told, or is gone already.

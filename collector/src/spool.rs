@@ -13,6 +13,7 @@
 //! boots/        the boots that were seen, and which of them ended cleanly
 //! drill.json    the last drill
 //! readiness.json  what the doctor found, until it was told
+//! attempts.json   how often handing over failed, until it succeeds
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -167,7 +168,7 @@ impl<'d> Spool<'d> {
     /// The evidence of a kind that was made of a file which is too long to be read again at each run: known by its place,
     /// its size and its times.
     pub fn made_of(&self, record: &Record, kind: &Kind) -> Option<&Entry> {
-        let Stat { kind: _, size, mtime_us, device, inode } = record.stat;
+        let Stat { size, mtime_us, device, inode, .. } = record.stat;
         let is_it = |piece: &Origin| {
             piece.path == record.path
                 && (piece.size, piece.mtime_us, piece.device, piece.inode) == (size, mtime_us, device, inode)

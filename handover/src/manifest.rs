@@ -81,7 +81,7 @@ pub struct Piece {
 /// Where artifacts were found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// `pstore`, `systemd-archive`, `kdump`, `journal`, `import`, `netconsole` or `drill`.
+    /// `pstore`, `systemd-archive`, `kdump`, `apport`, `journal`, `import`, `netconsole` or `drill`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The pstore backend: `ramoops`, `efi_pstore`, `erst`, …

@@ -97,8 +97,8 @@ pub(super) fn keep_find(
     summary: &mut Summary,
 ) -> Option<EvidenceId> {
     let [record, ..] = find.records.as_slice() else { return None };
-    // Nobody reads a dump again to see that its log is known.
-    if record.form == Form::Dump
+    // Nobody reads a dump or a report again to see that its log is known.
+    if record.form != Form::Text
         && let Some(entry) = spool.made_of(record, &find.kind)
     {
         let id = entry.evidence_id;
@@ -191,10 +191,12 @@ pub(super) fn ask_the_previous_boot(on: &Scene<'_>, spool: &mut Spool<'_>, summa
     if matches!(ending, Ending::Clean | Ending::Unknown) {
         return;
     }
-    // A dump of a boot that the ledger cannot tell may be of this one: its console would count as a second crash.
+    // A dump of a boot that the ledger cannot tell may be of this one: its console would count as a second crash. One that
+    // was found before this boot is not.
+    let began_us = on.ledger.current().map_or(i64::MIN, |boot| boot.started_us);
     let unclear = |seen: &Seen| {
-        let entry = spool.entry(&seen.evidence);
-        seen.kind == Kind::KernelLog && entry.is_some_and(|entry| entry.dead_boot.is_none())
+        let is_it = |entry: &Entry| entry.dead_boot.is_none() && entry.found_us >= began_us;
+        seen.kind == Kind::KernelLog && spool.entry(&seen.evidence).is_some_and(is_it)
     };
     if summary.found.iter().any(unclear) {
         return;

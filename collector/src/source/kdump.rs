@@ -10,10 +10,7 @@ use std::path::Path;
 use handover::manifest::{CrashTime, Kind, Source};
 
 use crate::disk::Disk;
-use crate::source::{Find, Form, Record, Scan, folders, record};
-
-/// How long the files of a folder must have been unchanged, µs: makedumpfile writes all the time while it works.
-const SETTLED_US: i64 = 30_000_000;
+use crate::source::{Find, Form, Record, Scan, folders, is_of_the_system, is_settled, record};
 
 /// SUSE's `README.txt` is a dozen lines.
 const README: u64 = 16 * 1024;
@@ -25,6 +22,11 @@ const OTHER_PACKERS: [&str; 2] = [".bz2", ".lz4"];
 pub fn scan(disk: &dyn Disk, crash: &Path, now_us: i64) -> io::Result<Scan> {
     let mut scan = Scan::default();
     for folder in folders(disk, crash)? {
+        // On some distributions everybody may write here.
+        if !disk.stat(&folder).is_ok_and(|stat| is_of_the_system(&stat)) {
+            scan.troubles.push(format!("{} belongs to a user and is left alone", folder.display()));
+            continue;
+        }
         if let Some(find) = look(disk, &folder, now_us, &mut scan)? {
             scan.finds.push(find);
         }
@@ -42,8 +44,7 @@ fn look(disk: &dyn Disk, folder: &Path, now_us: i64, scan: &mut Scan) -> io::Res
     let (log, mut dump) = (take(is_log).filter(|log| log.stat.size > 0), take(is_dump));
     let cut_us = cut.iter().filter_map(|name| Some(disk.stat(&folder.join(name)).ok()?.mtime_us));
     let newest_us = log.iter().chain(&dump).map(|record| record.stat.mtime_us).chain(cut_us).max();
-    // A time to come is that of a clock that was set back since; such a folder is not being written.
-    if newest_us.is_some_and(|us| (0..SETTLED_US).contains(&now_us.saturating_sub(us))) {
+    if newest_us.is_some_and(|us| !is_settled(us, now_us)) {
         return Ok(None);
     }
     let unfinished = cut.first().map(|name| name.as_str()).or_else(|| {

@@ -178,3 +178,25 @@ fn the_console_of_a_crash_is_of_the_same_boot() {
         assert_eq!(service.manifest(&seen.evidence).dead_boot.id, id(FIRST));
     }
 }
+
+/// Reports and dumps that stay in `/var/crash` are of boots that no ledger knows, for ever.
+#[test]
+fn an_old_crash_that_stays_does_not_silence_the_next_boots_console() {
+    let (node, service) = (Node::new(), Service::start());
+    let old = node.path("crash/202601010000/dmesg.202601010000");
+    fs::create_dir_all(old.parent().unwrap()).unwrap();
+    fs::write(&old, "[   31.000000] long ago\n").unwrap();
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(DIED - 9_000_000);
+    fs::File::options().write(true).open(&old).unwrap().set_modified(time).unwrap();
+    let config = Config { crash: vec![node.path("crash")], tell_boot: true, ..node.config(Some(&service)) };
+
+    // Two boots with a run in each, the clock at DIED + 60; the second ends silently and leaves its console.
+    boot(&node, FIRST, DIED - 27);
+    mark(&node, false);
+    assert_eq!(node.run(&config).found.len(), 1);
+    node.record("console-ramoops-0", DIED, "[   20.000000] the last words\n");
+    boot(&node, SECOND, DIED + 61);
+    let summary = node.run(&config);
+    let kinds: Vec<&str> = summary.found.iter().map(|seen| seen.kind.as_str()).collect();
+    assert_eq!(kinds, ["kernel-log", "console-log"], "{summary:?}");
+}

@@ -262,7 +262,8 @@ impl Disk for Model {
     fn stat(&self, path: &Path) -> io::Result<Stat> {
         let state = self.state();
         state.alive()?;
-        let stat = |kind, size| Stat { kind, size, mtime_us: 1_795_376_475_000_000, device: 1, inode: 1 };
+        let stat =
+            |kind, size| Stat { kind, size, mtime_us: 1_795_376_475_000_000, device: 1, inode: 1, owner: 0 };
         if state.now.folders.contains(path) {
             return Ok(stat(FileKind::Folder, 0));
         }

@@ -1,9 +1,12 @@
 //! Sources beside the pstore itself.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use collector::agent::Config;
 use collector::config::Forget;
 use collector::exit::Exit;
@@ -152,4 +155,76 @@ fn what_is_named_like_a_dump_and_is_none_is_handed_over_as_it_is() {
     for seen in &summary.found {
         assert!(service.bytes(&seen.evidence).starts_with(b"[    1.0] "), "{seen:?}");
     }
+}
+
+/// A report as apport's `kernel_crashdump` writes it.
+fn report(kind: &str, log: &str) -> String {
+    let mut packed = flate2::GzBuilder::new().filename("VmCoreDmesg").write(vec![], Default::default());
+    packed.write_all(log.as_bytes()).unwrap();
+    let lines: Vec<String> = packed.finish().unwrap().chunks(30).map(|part| STANDARD.encode(part)).collect();
+    format!(
+        "ProblemType: {kind}\nDate: Sun Nov 22 08:05:00 2026\nUname: Linux 6.8.0-31-generic x86_64\n\
+         VmCoreDmesg: base64\n {}\n",
+        lines.join("\n ")
+    )
+}
+
+#[test]
+fn a_crash_in_a_folder_and_in_apports_report_is_one() {
+    let (node, service) = (Node::new(), Service::start());
+    let (crash, log) = (node.path("crash"), "[   27.100776] the same log\n".repeat(20));
+    file(&crash.join("202611220800/dmesg.202611220800"), &log, DIED);
+    file(&crash.join("linux-image-6.8.0-31-generic.202611220800.crash"), report("KernelCrash", &log), DIED);
+    let summary = node.run(&config(&node, &service));
+    assert_eq!(
+        (summary.exit, summary.found.len(), summary.receipts.len()),
+        (Exit::Done, 2, 1),
+        "{summary:?}"
+    );
+    assert_eq!(summary.found[0].evidence, summary.found[1].evidence);
+    assert_eq!(service.bytes(&summary.found[0].evidence), log.as_bytes());
+
+    // Of the folder nothing is left: the report still is the same crash.
+    fs::remove_dir_all(crash.join("202611220800")).unwrap();
+    let again = node.run(&Config { forget: Forget::Receipted, ..config(&node, &service) });
+    assert_eq!((again.found.len(), again.receipts.len(), again.erased), (1, 0, 0), "{again:?}");
+    assert!(!again.found[0].new);
+}
+
+#[test]
+fn of_apports_reports_only_the_kernels_that_are_written_are_taken() {
+    let (node, service) = (Node::new(), Service::start());
+    let crash = node.path("crash");
+    file(&crash.join("linux-image-6.8.0-31-generic.1.crash"), report("KernelCrash", "[ 1.0] alone\n"), DIED);
+    let oops =
+        "ProblemType: KernelOops\nFailure: oops\nOopsText:\n [    9.000000] BUG: bad\n of all\nTags: x\n";
+    file(&crash.join("linux-image-6.8.0-31-generic.5f3a.crash"), oops, DIED);
+    file(
+        &crash.join("linux-image-6.8.0-31-generic.2.crash"),
+        report("KernelCrash", "being written"),
+        DIED + 50,
+    );
+    file(&crash.join("_usr_bin_gedit.1000.crash"), report("Crash", "[ 1.0] a program\n"), DIED);
+    file(&crash.join("_usr_bin_vi.1000.crash"), "x".repeat(4000) + "\nProblemType: KernelCrash\n", DIED);
+    let secret = node.path("secret");
+    file(&secret, report("KernelCrash", "[ 1.0] elsewhere\n"), DIED);
+    std::os::unix::fs::symlink(&secret, crash.join("link.crash")).unwrap();
+    // Everybody may write there. Only root can give a file away.
+    let forged = crash.join("linux-image-6.8.0-31-generic.3.crash");
+    file(&forged, report("KernelCrash", "[ 1.0] forged\n"), DIED);
+    if std::os::unix::fs::chown(&forged, Some(1000), None).is_err() {
+        fs::remove_file(&forged).unwrap();
+    }
+    let summary = node.run(&config(&node, &service));
+    assert_eq!((summary.exit, summary.troubles.len()), (Exit::Done, 0), "{summary:?}");
+    let mut texts: Vec<Vec<u8>> = summary.found.iter().map(|seen| service.bytes(&seen.evidence)).collect();
+    texts.sort();
+    assert_eq!(texts, [&b"[    9.000000] BUG: bad\nof all"[..], b"[ 1.0] alone\n"]);
+    assert!(summary.found.iter().all(|seen| service.manifest(&seen.evidence).source.kind == "apport"));
+
+    // What is known is not unpacked again: nobody looks at these bytes.
+    let alone = crash.join("linux-image-6.8.0-31-generic.1.crash");
+    file(&alone, report("KernelCrash", "[ 1.0] alonf\n"), DIED);
+    let again = node.run(&config(&node, &service));
+    assert!(again.receipts.is_empty() && again.found.iter().all(|seen| !seen.new), "{again:?}");
 }

@@ -26,7 +26,7 @@ pub(crate) struct Remark {
 }
 
 /// What is known of a code: its meaning, and whether it is damage.
-const CODES: [(&str, &str, bool); 13] = [
+const CODES: [(&str, &str, bool); 14] = [
     (
         "host-of-finding-boot",
         "Name, kernel and labels of the node are those of the boot that found the record",
@@ -34,6 +34,7 @@ const CODES: [(&str, &str, bool); 13] = [
     ),
     ("no-machine-id", "The node has no machine id: its identity lasts as long as its agent’s state", false),
     ("log-of-dump", "The log was taken out of a dump of memory", false),
+    ("log-of-report", "The log was taken out of a report of apport", false),
     ("ecc", "Error correction of the record", false),
     ("part-missing", "A part of the record is missing", true),
     ("cut", "An artifact was too large and was cut", true),
