@@ -81,16 +81,34 @@ async fn quick(app: &App) -> Vec<Check> {
     let seen = crate::health::readiness(app).await;
     let verdict = |good: bool| if good { Verdict::Pass } else { Verdict::Fail };
     // What could not be asked is not known, and is never told as well.
-    let asked = |good: bool| if seen.databases { verdict(good) } else { Verdict::Unknown };
+    let asked = |good: bool, evidence: String| match seen.databases {
+        true => (verdict(good), evidence),
+        false => (Verdict::Unknown, "not seen: a database did not answer".to_owned()),
+    };
+    let (reading, read) = asked(
+        seen.unread < UNREAD,
+        match seen.unread {
+            0 => "all evidence was read and counted".into(),
+            n => format!("{} receipted and not read yet", words::plural(n, "piece", "pieces")),
+        },
+    );
+    let (behind, work) = asked(
+        seen.dead_jobs == 0,
+        format!(
+            "{} waiting, {} given up",
+            words::plural(seen.jobs, "job", "jobs"),
+            words::count(seen.dead_jobs)
+        ),
+    );
     vec![
         Check {
             id: "custody",
             name: "Custody",
             verdict: verdict(seen.custody),
             evidence: if seen.custody {
-                "the last commit of receipts was durable"
+                "a commit of custody was durable within the last minute"
             } else {
-                "the last commit of receipts failed: nothing is receipted"
+                "a commit of custody failed: nothing is receipted"
             }
             .into(),
             mend: "see the service’s log; free space on the data folder’s disk is the usual reason",
@@ -106,22 +124,15 @@ async fn quick(app: &App) -> Vec<Check> {
         Check {
             id: "reading",
             name: "Reading",
-            verdict: asked(seen.unread < UNREAD),
-            evidence: match seen.unread {
-                0 => "all evidence was read and counted".into(),
-                n => format!("{} receipted and not read yet", words::plural(n, "piece", "pieces")),
-            },
+            verdict: reading,
+            evidence: read,
             mend: "a growing number means that reading fails: the log says which evidence",
         },
         Check {
             id: "jobs",
             name: "Work behind",
-            verdict: asked(seen.dead_jobs == 0),
-            evidence: format!(
-                "{} waiting, {} given up",
-                words::plural(seen.jobs, "job", "jobs"),
-                words::count(seen.dead_jobs)
-            ),
+            verdict: behind,
+            evidence: work,
             mend: "a job that is given up failed eight times; its error is in the table job",
         },
         space(app),
