@@ -19,7 +19,8 @@ const LAYERS: usize = 8;
 enum Target {
     /// Into a folder of the root's mounts.
     Folder(PathBuf),
-    /// Somewhere that cannot be looked at from here, in the words of the settings.
+    /// Somewhere that cannot be looked at from here, by the word of the settings for the way there. Its address stays
+    /// here: what the doctor says goes to the service.
     Elsewhere(String),
 }
 
@@ -33,7 +34,7 @@ pub(super) fn target(patient: &Patient<'_>) -> Finding {
     let folder = match target {
         Target::Elsewhere(place) => {
             return unknown(
-                format!("dumps go to {place} ({settings}), which cannot be tested from here"),
+                format!("dumps go elsewhere, by {place} of {settings}, which cannot be tested from here"),
                 fix,
             );
         }
@@ -75,9 +76,8 @@ fn settings(root: &Root) -> (&'static str, Target) {
         return ("/etc/kdump.conf", red_hat(&text));
     }
     if let Some(text) = root.text("/etc/default/kdump-tools") {
-        let away = ["NFS", "SSH", "FTP"]
-            .iter()
-            .find_map(|name| Some(Target::Elsewhere(format!("{name} {}", variable(&text, name)?))));
+        let mut ways = ["NFS", "SSH", "FTP"].into_iter().filter(|name| variable(&text, name).is_some());
+        let away = ways.next().map(|way| Target::Elsewhere(way.to_owned()));
         return (
             "/etc/default/kdump-tools",
             away.unwrap_or_else(|| folder(variable(&text, "KDUMP_COREDIR"))),
@@ -85,10 +85,10 @@ fn settings(root: &Root) -> (&'static str, Target) {
     }
     if let Some(text) = root.text("/etc/sysconfig/kdump") {
         let place = variable(&text, "KDUMP_SAVEDIR");
-        let local = place.as_deref().map(|place| place.strip_prefix("file://").unwrap_or(place).to_owned());
-        let target = match local {
-            Some(place) if place.contains("://") => Target::Elsewhere(place),
-            local => folder(local),
+        let target = match place.as_deref().and_then(|place| place.split_once("://")) {
+            Some(("file", path)) => folder(Some(path.to_owned())),
+            Some((way, _)) => Target::Elsewhere(way.to_owned()),
+            None => folder(place),
         };
         return ("/etc/sysconfig/kdump", target);
     }
@@ -103,10 +103,10 @@ fn red_hat(text: &str) -> Target {
         let value = value.split('#').next().unwrap_or_default().trim();
         match word {
             "nfs" | "ssh" | "raw" | "virtiofs" | "ext2" | "ext3" | "ext4" | "xfs" | "btrfs" | "minix" => {
-                return Target::Elsewhere(format!("{word} {value}"));
+                return Target::Elsewhere(word.to_owned());
             }
             "dracut_args" if value.contains("--mount") => {
-                return Target::Elsewhere(format!("{word} {value}"));
+                return Target::Elsewhere("dracut_args --mount".to_owned());
             }
             "path" => path = value,
             _ => {}

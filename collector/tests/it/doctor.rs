@@ -388,7 +388,12 @@ fn kdump_target() {
         ("etc/sysconfig/kdump", "KDUMP_SAVEDIR=\"ssh://kdump@192.0.2.1/dumps\"\n"),
         ("etc/sysconfig/kdump", "KDUMP_SAVEDIR=\"file:///not/there\"\n"),
     ] {
-        check("kdump-target", Verdict::Unknown, |node| node.file(settings, text));
+        check("kdump-target", Verdict::Unknown, |node| {
+            node.file(settings, text);
+            // Where it is, the service is not told.
+            let seen = found(node, false, "kdump-target").evidence;
+            assert!(seen.contains(settings) && !seen.contains("192.0.2.1"), "{seen}");
+        });
     }
     // Encrypted, two layers below the file system.
     check("kdump-target", Verdict::Unknown, |node| {
