@@ -157,6 +157,20 @@ fn what_is_named_like_a_dump_and_is_none_is_handed_over_as_it_is() {
     }
 }
 
+#[test]
+fn a_folder_that_a_user_made_is_left_alone() {
+    let (node, service) = (Node::new(), Service::start());
+    let folder = node.path("crash/202611220800");
+    file(&folder.join("dmesg.202611220800"), "[    1.0] forged\n", DIED);
+    if std::os::unix::fs::chown(&folder, Some(1000), None).is_err() {
+        println!("skipped: only root can give a folder away");
+        return;
+    }
+    let summary = node.run(&config(&node, &service));
+    assert_eq!((summary.exit, summary.found.len()), (Exit::Done, 0), "{summary:?}");
+    assert!(summary.troubles[0].contains("belongs to a user"), "{summary:?}");
+}
+
 /// A report as apport's `kernel_crashdump` writes it.
 fn report(kind: &str, log: &str) -> String {
     let mut packed = flate2::GzBuilder::new().filename("VmCoreDmesg").write(vec![], Default::default());
