@@ -240,7 +240,8 @@ pub async fn list(
 ) -> Result<Vec<Signature>> {
     let Filter { r#type, module, q, fatal, state } = filter;
     let mut query = QueryBuilder::new(SELECT);
-    query.push(" WHERE s.class = 0 AND s.merged_into_id IS NULL AND s.crashes > 0");
+    // The plus keeps SQLite from walking the index of crashes and sorting all that it finds, whatever is asked for.
+    query.push(" WHERE s.class = 0 AND s.merged_into_id IS NULL AND +s.crashes > 0");
     if let Some(word) = r#type {
         query.push(" AND s.type = ").push_bind(word);
     }
@@ -281,7 +282,7 @@ pub async fn count(db: impl SqliteExecutor<'_>) -> Result<i64> {
 pub async fn count_in(db: impl SqliteExecutor<'_>, state: State) -> Result<i64> {
     sqlx::query_scalar(
         "SELECT count(*) FROM signature
-          WHERE class = 0 AND merged_into_id IS NULL AND crashes > 0 AND state = $1",
+          WHERE class = 0 AND merged_into_id IS NULL AND +crashes > 0 AND state = $1",
     )
     .bind(state as i64)
     .fetch_one(db)
@@ -292,7 +293,7 @@ pub async fn count_in(db: impl SqliteExecutor<'_>, state: State) -> Result<i64> 
 pub async fn count_new(db: impl SqliteExecutor<'_>, since_us: i64) -> Result<i64> {
     sqlx::query_scalar(
         "SELECT count(*) FROM signature
-          WHERE class = 0 AND merged_into_id IS NULL AND crashes > 0 AND first_us >= $1 AND state = $2",
+          WHERE class = 0 AND merged_into_id IS NULL AND +crashes > 0 AND first_us >= $1 AND state = $2",
     )
     .bind(since_us)
     .bind(State::New as i64)
