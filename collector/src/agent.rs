@@ -29,6 +29,7 @@ use crate::source::{Find, Scan, apport, kdump, pstore, systemd_archive};
 use crate::spool::Spool;
 use crate::trust::Trust;
 
+mod attempt;
 mod beside;
 mod keep;
 mod memory;

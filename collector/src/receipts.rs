@@ -4,6 +4,7 @@
 //! whole one; what a receipt is worth is told by its signature.
 
 use std::collections::HashMap;
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use crate::error::{Doing, Error};
 pub mod verify;
 
 /// The most that is read of the log: 64 MiB are some 70,000 receipts, a crash an hour for eight years.
-pub(crate) const LOG: u64 = 64 << 20;
+const LOG: u64 = 64 << 20;
 
 /// The receipts of a node, as they stand in the file.
 #[derive(Debug, Default)]
@@ -73,11 +74,7 @@ impl Log {
 
     /// Opens the log of a spool and cuts off a torn last line.
     pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<Log, Error> {
-        let text = match disk.read(path, LOG) {
-            Ok(contents) => contents.bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error).doing("reading", path),
-        };
+        let text = text(disk, path)?;
         let length = text.len();
         let (log, whole) = Log::read(text);
         if whole < length {
@@ -174,6 +171,24 @@ impl Log {
         }
         self.lines.push(Line { span, told: Told { disposition, epoch, hash, retry_after_s } });
     }
+}
+
+/// The bytes of a log; none where there is no file. One that is too long is an error: it must not be taken for a torn one.
+fn text(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, Error> {
+    match disk.read(path, LOG) {
+        Ok(contents) if contents.cut => Err(too_long()).doing("reading", path),
+        Ok(contents) => Ok(contents.bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).doing("reading", path),
+    }
+}
+
+/// What to do about it: what still lies here is offered again, and the service, which has it, gives its receipts again.
+fn too_long() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::FileTooLarge,
+        format!("it is longer than {LOG} bytes; move it to a safe place, and a new one is begun"),
+    )
 }
 
 fn envelope(line: &[u8]) -> Option<Envelope> {

@@ -8,6 +8,7 @@ use handover::boot::Ending;
 use handover::manifest::{Class, Kind};
 use handover::{BootId, EvidenceId};
 
+use crate::agent::attempt::attempt;
 use crate::agent::{Ground, Seen, Summary};
 use crate::config::Config;
 use crate::custody::{Entry, Origin, State};
@@ -17,7 +18,7 @@ use crate::gather::{self, Circumstances, Gathered};
 use crate::host::Host;
 use crate::ledger::Ledger;
 use crate::redact::Rules;
-use crate::source::{Find, Form, journal, pstore};
+use crate::source::{Find, Form, Record, journal, pstore};
 use crate::spool::Spool;
 
 /// Rules that are compiled at their first use.
@@ -78,6 +79,25 @@ impl Scene<'_> {
         })
     }
 
+    /// Reads a dump, if that has not ended the agent before; `None`, and a word about it, where it has.
+    pub(super) fn attempt<T>(
+        &self,
+        dump: &Record,
+        spool: &Path,
+        summary: &mut Summary,
+        read: impl FnOnce() -> T,
+    ) -> Option<T> {
+        match attempt(self.ground.disk, spool, self.host.boot, &dump.path, read) {
+            Ok(Some(value)) => return Some(value),
+            Ok(None) => summary.io(format!(
+                "reading {} ended the agent each time; in this boot it is left alone",
+                dump.path.display()
+            )),
+            Err(error) => summary.fail("noting that a dump is being read", &error),
+        }
+        None
+    }
+
     /// Whether a crash was asked for: a made-up one, or the first death of the boot that was made to panic.
     fn class(&self, find: &Find, gathered: &Gathered) -> Class {
         let dead = gathered.dead_boot(find, self.ledger);
@@ -105,8 +125,13 @@ pub(super) fn keep_find(
         summary.found.push(Seen::of_entry(entry));
         return Some(id);
     }
+    let read = || gather::read(on.ground.disk, find);
+    let lots = match record.form {
+        Form::Dump => on.attempt(record, &spool.folder().to_owned(), summary, read)?,
+        _ => read(),
+    };
     let mut last = None;
-    for gathered in gather::read(on.ground.disk, find) {
+    for gathered in lots {
         last = keep(on, find, gathered, spool, summary);
     }
     last

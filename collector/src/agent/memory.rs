@@ -33,7 +33,10 @@ pub(super) fn keep_memory(
         held = Some(entry.evidence_id);
     }
     for kind in rest {
-        match make(on, find, record, kind, wanted, log, spool) {
+        let folder = spool.folder().to_owned();
+        let making = || make(on, find, record, kind, wanted, log, spool);
+        let Some(made) = on.attempt(record, &folder, summary, making) else { return };
+        match made {
             Ok(seen) => {
                 summary.found.push(seen);
                 if let Some(held) = held

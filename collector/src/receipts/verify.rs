@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::custody::{self, Entry};
 use crate::disk::Disk;
-use crate::error::{Doing, Error};
-use crate::receipts::{LOG, Log};
+use crate::error::Error;
+use crate::receipts::{Log, text};
 
 /// What a look at the receipts brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -28,11 +28,7 @@ pub struct Findings {
 /// Verifies the receipts in a spool's folder with the given keys. Reads only; needs no lock and no network.
 pub fn verify(disk: &dyn Disk, folder: &Path, keys: &Keyring) -> Result<Findings, Error> {
     let path = folder.join("receipts.log");
-    let text = match disk.read(&path, LOG) {
-        Ok(contents) => contents.bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error).doing("reading", &path),
-    };
+    let text = text(disk, &path)?;
     let length = text.len();
     let (log, whole) = Log::read(text);
     let entries = custody::read_entries(disk, folder)?;

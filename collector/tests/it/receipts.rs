@@ -2,13 +2,14 @@
 
 use std::fs;
 
+use collector::agent::{self, Ground};
 use collector::disk::System;
 use collector::exit::Exit;
 use collector::receipts::verify::{Findings, verify};
 use collector::trust::Trust;
 use handover::key::{Keyring, SigningKey};
 
-use crate::node::{DIED, Node, PANIC};
+use crate::node::{DIED, Node, PANIC, Still, random};
 use crate::service::{Fault, Service};
 
 /// A node with three receipts.
@@ -113,4 +114,30 @@ fn receipts_that_were_lost_are_fetched() {
     assert_eq!((findings.verified, findings.gaps.len(), findings.faults.len()), (4, 0, 0), "{findings:?}");
     let fetched = |line: &String| line.contains("/receipts?epoch=1&after=1&limit=1");
     assert_eq!(service.requests().iter().filter(|line| fetched(line)).count(), 1);
+}
+
+#[test]
+fn a_log_that_is_too_long_is_told_and_not_cut() {
+    let (node, service) = (Node::new(), Service::start());
+    node.crash();
+    let config = node.config(Some(&service));
+    node.run(&config);
+    let log = node.spool().join("receipts.log");
+    let receipts = fs::read(&log).unwrap();
+    let long = (64 << 20) + 1;
+    fs::File::options().write(true).open(&log).unwrap().set_len(long).unwrap();
+    let clock = Still::default();
+    let ground = Ground { disk: &System, clock: &clock, random: &random };
+    let error = agent::collect_on(&config, &ground).unwrap_err();
+    assert_eq!((fs::metadata(&log).unwrap().len(), error.exit()), (long, Exit::Io), "{error}");
+    assert!(verify(&System, &node.spool(), &Keyring::default()).is_err(), "nothing is said of half a log");
+
+    // What it says to do: the evidence at hand is not handed over twice.
+    fs::remove_file(&log).unwrap();
+    let stored = service.stored();
+    assert_eq!(node.run(&config).exit, Exit::Done);
+    assert_eq!(service.stored(), stored);
+    assert_eq!(check(&node).faults, [""; 0]);
+    let (then, again) = (String::from_utf8(receipts).unwrap(), fs::read_to_string(&log).unwrap());
+    assert!(then.lines().all(|receipt| again.contains(receipt)), "the receipts come again");
 }
