@@ -75,6 +75,9 @@ pub enum Failure {
     /// Something smaller may do.
     #[error("{0}")]
     NotThis(String),
+    /// Something smaller may do, until there is room for this.
+    #[error("the disk is full")]
+    NoRoom,
     /// The spool failed.
     #[error(transparent)]
     Own(#[from] Error),
@@ -191,7 +194,8 @@ fn encode(
     });
     coded.map_err(|error| match error {
         _ if is_over.get() => Failure::NotThis(format!("it has more than {most} bytes, coded")),
-        vmcore::Error::Write(source) if source.kind() != io::ErrorKind::StorageFull => {
+        vmcore::Error::Write(source) if source.kind() == io::ErrorKind::StorageFull => Failure::NoRoom,
+        vmcore::Error::Write(source) => {
             Error::Io { doing: "writing into", path: spool.folder().join("tmp"), source }.into()
         }
         error => error.into(),

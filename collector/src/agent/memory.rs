@@ -22,7 +22,7 @@ pub(super) fn keep_memory(
 ) {
     let ladder = on.config.core.ladder();
     let (Some(record), Some(wanted)) = (&find.dump, ladder.first()) else { return };
-    let (mut rest, mut held) = (ladder, None);
+    let (mut rest, mut held, mut no_room) = (ladder, None, false);
     if let Some(entry) = memory::made(spool, record, ladder) {
         let below = ladder.iter().position(|kind| *kind == entry.kind).map_or(0, |at| at + 1);
         rest = &ladder[below..];
@@ -34,6 +34,8 @@ pub(super) fn keep_memory(
     }
     for kind in rest {
         let folder = spool.folder().to_owned();
+        // What is made for want of room answers no wish but its own: the next run looks again.
+        let wanted = if no_room { kind } else { wanted };
         let making = || make(on, find, record, kind, wanted, log, spool);
         let Some(made) = on.attempt(record, &folder, summary, making) else { return };
         match made {
@@ -47,7 +49,8 @@ pub(super) fn keep_memory(
                 return;
             }
             Err(Failure::NoDump) => return,
-            Err(Failure::NotThis(why)) => {
+            Err(why @ (Failure::NotThis(_) | Failure::NoRoom)) => {
+                no_room |= matches!(why, Failure::NoRoom);
                 summary.troubles.push(format!("no {kind} is made of {}: {why}", record.path.display()));
             }
             Err(Failure::Own(error)) => {

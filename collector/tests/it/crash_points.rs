@@ -229,6 +229,37 @@ fn evidence_made_of_a_dump_is_neither_lost_nor_doubled() {
     }
 }
 
+/// Wherever the disk is full for a moment, something smaller may go first, and what is wanted still follows.
+#[test]
+fn what_was_made_for_want_of_room_is_bettered_once_there_is_some() {
+    let kinds = |case: &Case| {
+        let stored = case.service.stored();
+        stored.into_iter().map(|id| case.service.manifest(&id).kind).collect::<Vec<Kind>>()
+    };
+    let healthy = Case::with_dump(Core::Extract);
+    healthy.model.arm(None);
+    run_on(&healthy.config, &healthy.model).unwrap();
+    let mut gave_way = 0;
+    for (number, call) in
+        healthy.model.calls().iter().enumerate().filter(|(_, call)| call.starts_with("write"))
+    {
+        let case = Case::with_dump(Core::Extract);
+        case.model.arm(Some((number, Fault::Fail(Errno::ENOSPC))));
+        let _ = run_on(&case.config, &case.model);
+        gave_way += usize::from(kinds(&case).contains(&Kind::VmcoreSummary));
+        case.model.restart(Left::Everything);
+        for _ in 0..2 {
+            run_on(&case.config, &case.model).unwrap();
+        }
+        let kinds = kinds(&case);
+        let extracts = kinds.iter().filter(|kind| **kind == Kind::VmcoreExtract).count();
+        assert_eq!(extracts, 1, "{call}: {kinds:?}");
+        let again = run_on(&case.config, &case.model).unwrap();
+        assert_eq!((again.receipts.len(), again.troubles.len()), (0, 0), "{call}: {again:?}");
+    }
+    assert!(gave_way > 0, "the smaller one goes first");
+}
+
 /// A loop of six deaths with room for four: two are given up. Stopped anywhere on the way, each is still told
 /// once, and what was not given up arrives whole.
 #[test]
