@@ -127,7 +127,7 @@ pub(super) fn keep_find(
     }
     let read = || gather::read(on.ground.disk, find);
     let lots = match record.form {
-        Form::Dump => on.attempt(record, &spool.folder().to_owned(), summary, read)?,
+        Form::Dump => on.attempt(record, spool.folder(), summary, read)?,
         _ => read(),
     };
     let mut last = None;
