@@ -23,6 +23,9 @@ use crate::source::{Find, Form, PIECE, Record, apport};
 /// its neighbours fit.
 const EVIDENCE: u64 = limits::SMALL_DECODED / 2;
 
+/// The longest text that is read to its end: 4 GiB. The kernel's log buffer has 2 GiB at most (`LOG_BUF_LEN_MAX`).
+const TEXT: u64 = 4 << 30;
+
 /// A modification time before 1980 means that a clock was not set (mtime 0 of ramoops consoles, an RTC at 1970).
 const CLOCK_WAS_SET_US: i64 = 315_532_800_000_000;
 
@@ -313,12 +316,32 @@ fn read_one(disk: &dyn Disk, record: &Record, kind: &Kind) -> Read {
 fn read_file(disk: &dyn Disk, record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
     let piece = Some(record.name.as_str());
     match disk.read(&record.path, PIECE) {
-        Ok(contents) if contents.cut => {
-            let detail = format!("the first {PIECE} of {} bytes", contents.stat.size);
-            (contents.bytes, false, vec![note("cut", piece, Some(detail))])
-        }
+        // The end of a log is what tells how the machine died.
+        Ok(contents) if contents.cut => match disk.open(&record.path).and_then(|file| the_end(file, PIECE)) {
+            Ok((bytes, seen)) => {
+                let detail = format!("the last {PIECE} of {seen} bytes");
+                (bytes, false, vec![note("cut", piece, Some(detail))])
+            }
+            Err(error) => (Vec::new(), false, vec![note("unreadable", piece, Some(reason(&error)))]),
+        },
         Ok(contents) => (contents.bytes, true, Vec::new()),
         Err(error) => (Vec::new(), false, vec![note("unreadable", piece, Some(reason(&error)))]),
+    }
+}
+
+/// The last `most` bytes of a text, and how many were read for them: at most [`TEXT`].
+fn the_end(text: impl io::Read, most: u64) -> io::Result<(Vec<u8>, u64)> {
+    use io::Read as _;
+    let mut text = text.take(TEXT);
+    let (mut end, mut seen) = (Vec::new(), 0);
+    loop {
+        let read = text.by_ref().take(most).read_to_end(&mut end)? as u64;
+        let excess = (end.len() as u64).saturating_sub(most);
+        end.drain(..usize::try_from(excess).unwrap_or(usize::MAX));
+        seen += read;
+        if read < most {
+            return Ok((end, seen));
+        }
     }
 }
 
@@ -381,4 +404,18 @@ pub(crate) fn reason(error: &io::Error) -> String {
 /// Whether a time was told by a clock that had been set.
 fn is_set(us: i64) -> bool {
     us >= CLOCK_WAS_SET_US
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_text_the_end_is_kept() {
+        for length in [0, 1, 9, 10, 11, 20, 25, 1000] {
+            let text: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            let (end, seen) = the_end(text.as_slice(), 10).unwrap();
+            assert_eq!((end.as_slice(), seen), (&text[text.len().saturating_sub(10)..], length), "{length}");
+        }
+    }
 }

@@ -15,7 +15,8 @@ pub mod pstore;
 pub mod systemd_archive;
 
 /// The most that is read of one artifact: 4 MiB. The largest record a backend writes is a ramoops console zone;
-/// ones above 2 MiB were not seen. What is cut off is noted, and its source is never erased.
+/// ones above 2 MiB were not seen. Of a longer one the end is read, what is cut off is noted, and its source is never
+/// erased.
 pub const PIECE: u64 = 4 << 20;
 
 /// The records of one crash.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use collector::config::Forget;
 use collector::exit::Exit;
+use collector::source::PIECE;
 use handover::manifest::{Kind, Manifest};
 
 use crate::node::{DIED, Node, PANIC};
@@ -48,9 +49,10 @@ fn damage_is_noted_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_record_above_the_cap_is_cut_and_never_erased() {
+fn of_a_record_above_the_cap_the_end_is_kept_and_it_is_never_erased() {
     let (node, service) = (Node::new(), Service::start());
-    let huge = PANIC.repeat(collector::source::PIECE as usize / PANIC.len() + 1);
+    let log = "[    1.000000] nothing happened\n";
+    let huge = format!("Panic#1 Part1\n{}{PANIC}", log.repeat(PIECE as usize / log.len()));
     let path = node.record("dmesg-ramoops-0", DIED, &huge);
     let mut config = node.config(Some(&service));
     config.forget = Forget::Receipted;
@@ -59,7 +61,9 @@ fn a_record_above_the_cap_is_cut_and_never_erased() {
     assert!(path.exists());
     let manifest = service.manifest(&service.stored()[0]);
     assert_eq!(codes(&manifest), ["cut"]);
-    assert_eq!(manifest.size, collector::source::PIECE);
+    assert_eq!(manifest.size, PIECE);
+    let kept = service.bytes(&manifest.evidence_id);
+    assert!(huge.as_bytes().ends_with(&kept), "the end is kept, where the panic is");
 }
 
 #[test]
