@@ -91,13 +91,18 @@ const NAMED: &str = "
         LEFT JOIN build b ON b.kernel = w.kernel AND b.name = w.name
     )";
 
-/// What is missing, most waited for first.
+/// What is missing, most waited for first. A crash that names a kernel in both ways is counted where the build-id is:
+/// counting distinct crashes would sort them all.
 pub async fn missing(db: impl SqliteExecutor<'_>, limit: u32) -> Result<Vec<Missing>> {
     QueryBuilder::new(NAMED)
         .push(
             "
-         SELECT w.id, w.kernel, w.name, w.build_id, count(DISTINCT x.crash_id) AS crashes, w.asked_us, w.answer
-           FROM named n JOIN wanted w ON w.id = n.build JOIN crash_wanted x ON x.wanted_id = n.id
+         SELECT w.id, w.kernel, w.name, w.build_id, sum((
+                SELECT count(*) FROM crash_wanted x
+                 WHERE x.wanted_id = n.id AND (n.id = n.build OR NOT EXISTS (
+                       SELECT 1 FROM crash_wanted y WHERE y.wanted_id = n.build AND y.crash_id = x.crash_id))
+                )) AS crashes, w.asked_us, w.answer
+           FROM named n JOIN wanted w ON w.id = n.build
           GROUP BY w.id ORDER BY crashes DESC, w.id LIMIT ",
         )
         .push_bind(limit)
