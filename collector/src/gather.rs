@@ -26,6 +26,9 @@ const EVIDENCE: u64 = limits::SMALL_DECODED / 2;
 /// The longest text that is read to its end: 4 GiB. The kernel's log buffer has 2 GiB at most (`LOG_BUF_LEN_MAX`).
 const TEXT: u64 = 4 << 30;
 
+/// Where the first line of a text ends that is one: printk's longest has 2 KiB with its prefix and its escapes.
+const LINE: usize = 4096;
+
 /// A modification time before 1980 means that a clock was not set (mtime 0 of ramoops consoles, an RTC at 1970).
 const CLOCK_WAS_SET_US: i64 = 315_532_800_000_000;
 
@@ -318,14 +321,22 @@ fn read_file(disk: &dyn Disk, record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
     match disk.read(&record.path, PIECE) {
         // The end of a log is what tells how the machine died.
         Ok(contents) if contents.cut => match disk.open(&record.path).and_then(|file| the_end(file, PIECE)) {
-            Ok((bytes, seen)) => {
-                let detail = format!("the last {PIECE} of {seen} bytes");
+            Ok((mut bytes, seen)) => {
+                begin_at_a_line(&mut bytes);
+                let detail = format!("the last {} of {seen} bytes", bytes.len());
                 (bytes, false, vec![note("cut", piece, Some(detail))])
             }
             Err(error) => (Vec::new(), false, vec![note("unreadable", piece, Some(reason(&error)))]),
         },
         Ok(contents) => (contents.bytes, true, Vec::new()),
         Err(error) => (Vec::new(), false, vec![note("unreadable", piece, Some(reason(&error)))]),
+    }
+}
+
+/// Lets a text go that a cut left of a line: it may begin within a character.
+fn begin_at_a_line(text: &mut Vec<u8>) {
+    if let Some(end) = text.iter().take(LINE).position(|&byte| byte == b'\n') {
+        text.drain(..=end);
     }
 }
 
@@ -356,7 +367,8 @@ fn read_dump(disk: &dyn Disk, record: &Record) -> (Vec<u8>, bool, Vec<Note>) {
             let excess = bytes.len().saturating_sub(usize::try_from(PIECE).unwrap_or(usize::MAX));
             if excess > 0 {
                 bytes.drain(..excess);
-                notes.push(note("cut", piece, Some(format!("the last {PIECE} bytes"))));
+                begin_at_a_line(&mut bytes);
+                notes.push(note("cut", piece, Some(format!("the last {} bytes", bytes.len()))));
             }
             (bytes, excess == 0, notes)
         }
