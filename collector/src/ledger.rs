@@ -66,7 +66,8 @@ impl Ledger {
         Ok(Ledger::at(disk, &folder, root, boot, boots))
     }
 
-    /// Reads the ledger and enters the running boot, if it is new or its clock was set since. `marks` says that the stopping unit runs us.
+    /// Reads the ledger and enters the running boot, if it is new or its clock was set since. `marks` says that the
+    /// stopping unit runs us.
     pub fn open(
         disk: &dyn Disk,
         spool: &Path,

@@ -42,6 +42,7 @@ pub async fn serve(listener: TcpListener, router: Router, head: Duration, leave:
 }
 
 async fn accept(listener: &TcpListener) -> TcpStream {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -49,6 +50,9 @@ async fn accept(listener: &TcpListener) -> TcpStream {
                 // (Nagle, delayed ACK).
                 let _ = stream.set_nodelay(true);
                 return stream;
+            }
+            // One that was gone before it was let in says nothing of the next.
+            Err(error) if matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused) => {
             }
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection");
@@ -101,7 +105,7 @@ mod tests {
         }
         // Nor is the next request of a connection that was answered.
         let (answer, took) = drip("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", Duration::from_secs(30)).await;
-        assert!(answer.ends_with("well") || answer.contains("well"), "{answer}");
+        assert!(answer.contains("well"), "{answer}");
         assert!(took < Duration::from_secs(10), "{took:?}");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use handover::BootId;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,8 @@ const LIMIT: u64 = 1 << 20;
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Begun {
     boot: Option<BootId>,
-    dumps: BTreeMap<PathBuf, u32>,
+    /// By path, as it is shown.
+    dumps: BTreeMap<String, u32>,
 }
 
 /// Reads a dump, unless its reading ended the agent before, in this boot and often enough: then `None`.
@@ -39,14 +40,16 @@ pub(super) fn attempt<T>(
 ) -> Result<Option<T>, Error> {
     let mut begun = load(disk, spool).filter(|begun| begun.boot == Some(boot)).unwrap_or_default();
     begun.boot = Some(boot);
-    let count = begun.dumps.entry(dump.to_owned()).or_default();
+    // Whoever names folders need not keep to UTF-8, and JSON does.
+    let dump = dump.to_string_lossy().into_owned();
+    let count = begun.dumps.entry(dump.clone()).or_default();
     if *count >= ATTEMPTS {
         return Ok(None);
     }
     *count += 1;
     save(disk, spool, &begun)?;
     let value = read();
-    begun.dumps.remove(dump);
+    begun.dumps.remove(&dump);
     save(disk, spool, &begun)?;
     Ok(Some(value))
 }
@@ -65,13 +68,15 @@ fn save(disk: &dyn Disk, spool: &Path, begun: &Begun) -> Result<(), Error> {
             _ => Ok(()),
         };
     }
-    let bytes = serde_json::to_vec(begun).expect("paths of the machine's own folders and numbers");
+    let bytes = serde_json::to_vec(begun).expect("a note is texts and numbers");
     disk::write_whole(disk, &spool.join("tmp").join("reading"), &path, &bytes).doing("writing", &path)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
     use std::fs;
+    use std::os::unix::ffi::OsStrExt;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
@@ -85,7 +90,7 @@ mod tests {
     fn a_dump_that_ends_the_agent_is_left_alone_until_the_next_boot() {
         let spool = tempfile::tempdir().unwrap();
         fs::create_dir(spool.path().join("tmp")).unwrap();
-        let dump = Path::new("/var/crash/1/dump");
+        let dump = Path::new(OsStr::from_bytes(b"/var/crash/\xff/dump"));
         let note = spool.path().join(FILE);
         let try_it = |number, dump: &Path, read: &dyn Fn()| {
             let attempt = || attempt(&System, spool.path(), boot(number), dump, read).unwrap().is_some();
